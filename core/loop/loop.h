@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * loop/loop.h: what the rest of the core sees of the loop beyond qio/aio.h.
+ *
+ * Owns: subjects (things that tell how they are waited for: channels, listeners) and the
+ * queued form of a watch, which the flat ABI's next_events pulls.
+ * Rule: the loop knows descriptors and subjects, never channels.  Functions of a subject
+ * are called on the dispatching thread with no lock held and the watch referenced.
+ */
+#ifndef QIO_LOOP_LOOP_H
+#define QIO_LOOP_LOOP_H
+
+#include <qio/aio.h>
+
+#define QIO_POLL_MAX 4      /* descriptors one subject may name */
+
+/*
+ * How a subject is waited for.  All calls: subject, the conditions the watch wants.
+ *   advance  moves bytes into a layer and says which of `wanted` are ready now in software.
+ *   poll     names the descriptors to wait for; the count, 0 when software alone decides.
+ *   direct   true: readiness of the descriptors is readiness of the subject (a socket);
+ *            false: a descriptor's event only means that advance must be asked again (TLS).
+ *   ref/unref keep the subject alive while the watch exists.
+ * A watch is asked to advance when it is added, when it has fired, after each event of its
+ * descriptors unless direct, and after qio_loop_watch_kick(); an idle one costs nothing.
+ */
+typedef struct QIOLoopSubjectOps {
+    GIOCondition (*advance)(void *subject, GIOCondition wanted);
+    int (*poll)(void *subject, GIOCondition wanted, QIOPollFd *out, int cap);
+    bool direct;
+    void (*ref)(void *subject);
+    void (*unref)(void *subject);
+} QIOLoopSubjectOps;
+
+typedef enum QIOLoopKind {
+    QIO_LOOP_WATCH,         /* a subject or a descriptor */
+    QIO_LOOP_TIMER,
+    QIO_LOOP_RELEASED,      /* the last event of a queued watch */
+} QIOLoopKind;
+
+/* Callback of a watch on a subject: TRUE keeps it. */
+typedef gboolean (*QIOSubjectFunc)(QIOLoopWatch *watch, GIOCondition condition, void *opaque);
+
+/*
+ * Adds a watch on a subject.  func NULL makes it queued: qio_loop_next() reports it, with
+ * opaque as it was given, and never calls anything.  destroy runs exactly once, also on
+ * failure: for a queued watch right after its QIO_LOOP_RELEASED was reported, or in
+ * qio_aio_context_close().
+ */
+QIOLoopWatch *qio_loop_add_subject(AioContext *ctx, void *subject, const QIOLoopSubjectOps *ops,
+                                   GIOCondition condition, QIOSubjectFunc func, void *opaque,
+                                   GDestroyNotify destroy, Error **errp);
+
+/* The queued forms of the public adders. */
+QIOLoopWatch *qio_loop_add_fd_queued(AioContext *ctx, int fd, GIOCondition condition,
+                                     void *opaque, GDestroyNotify destroy, Error **errp);
+QIOLoopWatch *qio_loop_add_timer_queued(AioContext *ctx, int64_t after_ms, int64_t every_ms,
+                                        void *opaque, GDestroyNotify destroy, Error **errp);
+
+/* Asks a watch to advance again in the next dispatch.  Any thread. */
+void qio_loop_watch_kick(QIOLoopWatch *watch);
+
+/*
+ * The subject closed: one last call (or event) with condition | G_IO_NVAL in the next
+ * dispatch, then the watch is removed.  Its descriptors leave the epoll set in this call,
+ * so the caller may close them when it returns.  Any thread.
+ */
+void qio_loop_watch_end(QIOLoopWatch *watch);
+
+bool qio_loop_watch_is_removed(QIOLoopWatch *watch);
+AioContext *qio_loop_watch_get_context(QIOLoopWatch *watch);
+
+/* What qio_loop_next() reports. */
+typedef struct QIOLoopEvent {
+    QIOLoopKind kind;
+    GIOCondition condition;
+    QIOLoopWatch *watch;    /* borrowed */
+    void *opaque;
+} QIOLoopEvent;
+
+/*
+ * Reports up to cap due events of queued watches and calls nothing (no func, no destroy of
+ * a watch with a func; destroy of queued watches only).  *callbacks_due is set to whether a
+ * dispatch would run something.
+ * Returns: the number of events, 0 on time-out, wake-up or when only callbacks are due;
+ * -1 BUSY, INTR, CLOSED.  Loop thread.
+ */
+int qio_loop_next(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms,
+                  bool *callbacks_due, Error **errp);
+
+/* True on the thread that is dispatching ctx right now. */
+bool qio_loop_is_dispatching(AioContext *ctx);
+
+#endif
