@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qio/channel-command.h: a child process as a channel: writing is its standard input, reading
+ * its standard output.
+ *
+ * Owns: QIOChannelCommand, the child and its exit status.  Rules: the child starts clean
+ * (descriptors 0 to 2, default SIGPIPE and SIGXFSZ, empty signal mask); it is tracked by a
+ * pidfd, so that no recycled pid is ever signalled; a host that reaps children itself gets
+ * "status unknown".  No zombie is left, also when the channel is dropped without a close.
+ */
+#ifndef QIO_CHANNEL_COMMAND_H
+#define QIO_CHANNEL_COMMAND_H
+
+#include <qio/channel.h>
+
+G_BEGIN_DECLS
+
+#define TYPE_QIO_CHANNEL_COMMAND "qio-channel-command"
+#define QIO_CHANNEL_COMMAND(obj) OBJECT_CHECK(QIOChannelCommand, (obj), TYPE_QIO_CHANNEL_COMMAND)
+
+typedef struct QIOChannelCommand QIOChannelCommand;
+
+typedef enum QIOCommandStderr {
+    QIO_COMMAND_STDERR_INHERIT,
+    QIO_COMMAND_STDERR_NULL,
+    QIO_COMMAND_STDERR_MERGE,       /* with standard output */
+    QIO_COMMAND_STDERR_PIPE,        /* qio_channel_command_take_stderr() */
+    QIO_COMMAND_STDERR_FD,
+} QIOCommandStderr;
+
+/**
+ * QIOCommandOptions: zero-filled = the defaults but for @flags and the two times
+ * @flags: O_RDONLY, O_WRONLY, O_RDWR: which of our ends there are; the other is the null device
+ * @search_path: look for argv[0] in PATH
+ * @env: NULL-terminated "NAME=value" strings, the whole environment; NULL = ours
+ * @cwd: the child's working directory; NULL = ours
+ * @stderr_fd: for QIO_COMMAND_STDERR_FD; stays the caller's
+ * @close_timeout_ms: how long close waits for the child after its end of file, then again after
+ *   SIGTERM, before SIGKILL; -1 = default (5000 in all)
+ */
+typedef struct QIOCommandOptions {
+    int flags;
+    bool search_path;
+    const char *const *env;
+    const char *cwd;
+    QIOCommandStderr stderr_mode;
+    int stderr_fd;
+    int close_timeout_ms;
+} QIOCommandOptions;
+
+/** qio_channel_command_new_spawn: starts @argv[0] (no search in PATH) with the pipes that @flags
+ * ask for.  Returns: NULL when it cannot be started */
+QIOChannelCommand *qio_channel_command_new_spawn(const char *const argv[], int flags,
+                                                 Error **errp);
+QIOChannelCommand *qio_channel_command_new_full(const char *const argv[],
+                                                const QIOCommandOptions *options, Error **errp);
+/** qio_channel_command_new_pid: around a child that the caller started; takes the descriptors
+ * (-1 = none) and the duty to wait for it. */
+QIOChannelCommand *qio_channel_command_new_pid(int writefd, int readfd, pid_t pid);
+
+pid_t qio_channel_command_get_pid(QIOChannelCommand *ioc);
+/** qio_channel_command_kill: sends @signum through the pidfd.  Returns: 0, also when the child
+ * has ended; -1 (INVAL: no such signal; NOTSUP: its status is unknown) */
+int qio_channel_command_kill(QIOChannelCommand *ioc, int signum, Error **errp);
+
+/**
+ * qio_channel_command_get_exit_status:
+ * @exit_status: the status, -1 = unknown (a host that reaps children itself) or ended by @signum
+ * @signum: the signal that ended it, or 0
+ *
+ * Never waits; also after close.  Returns: 1 it has ended, 0 it runs
+ */
+int qio_channel_command_get_exit_status(QIOChannelCommand *ioc, int *exit_status, int *signum);
+/** qio_channel_command_wait_exit: waits until it has ended.  Any thread, also after close.
+ * Returns: 1 ended, 0 time-out, -1 error (INTR when @interruptible) */
+int qio_channel_command_wait_exit(QIOChannelCommand *ioc, int timeout_ms, bool interruptible,
+                                  Error **errp);
+/** qio_channel_command_get_pidfd: readable once the child has ended; stays the channel's; -1 when
+ * there is none. */
+int qio_channel_command_get_pidfd(QIOChannelCommand *ioc);
+/** qio_channel_command_take_stderr: the read end of its standard error, once.  Returns: a channel
+ * for the caller, or NULL (NOTSUP: not piped; BUSY: taken already) */
+QIOChannel *qio_channel_command_take_stderr(QIOChannelCommand *ioc, Error **errp);
+
+G_END_DECLS
+#endif

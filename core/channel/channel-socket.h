@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qio/channel-socket.h: sockets as channels.
+ *
+ * Owns: QIOChannelSocket on the level of descriptors and socket addresses.  The forms that
+ * take a QIOAddress are declared here too and live in core/net.
+ * Rule: never touches O_NONBLOCK of a socket it did not make, except on listening sockets
+ * (accept must not block a loop); every transfer says MSG_DONTWAIT and MSG_NOSIGNAL.
+ */
+#ifndef QIO_CHANNEL_SOCKET_H
+#define QIO_CHANNEL_SOCKET_H
+
+#include <sys/socket.h>
+#include <qio/address.h>
+#include <qio/channel.h>
+
+G_BEGIN_DECLS
+
+#define TYPE_QIO_CHANNEL_SOCKET "qio-channel-socket"
+#define QIO_CHANNEL_SOCKET(obj) OBJECT_CHECK(QIOChannelSocket, (obj), TYPE_QIO_CHANNEL_SOCKET)
+
+typedef struct QIOChannelSocket QIOChannelSocket;
+
+/** qio_channel_socket_new: a socket channel without a descriptor yet. */
+QIOChannelSocket *qio_channel_socket_new(void);
+/** qio_channel_socket_new_fd: around a socket, connected, listening or neither; taken on
+ * success only.  Returns: NULL with INVAL when @fd is not a socket */
+QIOChannelSocket *qio_channel_socket_new_fd(int fd, Error **errp);
+/** qio_channel_socket_new_pair: two connected unix sockets.  Returns: 0, or -1 */
+int qio_channel_socket_new_pair(QIOChannelSocket **a, QIOChannelSocket **b, Error **errp);
+
+/**
+ * qio_channel_socket_connect_sockaddr:
+ * @timeout_ms: how long it may take, -1 = no limit
+ *
+ * Connects a channel that has no descriptor.  An interrupted connect is completed by poll and
+ * SO_ERROR.  Returns: 0, or -1 (BUSY: it has one; TIMEOUT; INTR when @interruptible; SYSTEM)
+ */
+int qio_channel_socket_connect_sockaddr(QIOChannelSocket *ioc, const struct sockaddr *addr,
+                                        socklen_t len, int timeout_ms, bool interruptible,
+                                        Error **errp);
+/** qio_channel_socket_listen_sockaddr: binds (SO_REUSEADDR for inet) and listens, close-on-exec
+ * and non-blocking.  Returns: 0, or -1 */
+int qio_channel_socket_listen_sockaddr(QIOChannelSocket *ioc, const struct sockaddr *addr,
+                                       socklen_t len, int backlog, Error **errp);
+
+int qio_channel_socket_connect_sync(QIOChannelSocket *ioc, const QIOAddress *addr, Error **errp);
+int qio_channel_socket_connect_timeout(QIOChannelSocket *ioc, const QIOAddress *addr,
+                                       int timeout_ms, bool interruptible, Error **errp);
+/** qio_channel_socket_listen_sync: @backlog as for listen(2), at least 1. */
+int qio_channel_socket_listen_sync(QIOChannelSocket *ioc, const QIOAddress *addr, int backlog,
+                                   Error **errp);
+/** qio_channel_socket_get_local_address, qio_channel_socket_get_remote_address: the address as
+ * known at connect or accept, also after close.  Returns: a copy for the caller to free with
+ * qio_address_free(), or NULL */
+QIOAddress *qio_channel_socket_get_local_address(QIOChannelSocket *ioc, Error **errp);
+QIOAddress *qio_channel_socket_get_remote_address(QIOChannelSocket *ioc, Error **errp);
+/** qio_channel_socket_get_sockaddr: the bytes behind those (@remote or local).  Returns: their
+ * length, or -1 (INVAL: never connected or bound) */
+int qio_channel_socket_get_sockaddr(QIOChannelSocket *ioc, bool remote,
+                                    struct sockaddr_storage *out, Error **errp);
+/** qio_channel_socket_get_peer_cred: who is on the other side of a unix socket, as the kernel
+ * knew it at connect.  Returns: 0, or -1 (NOTSUP, CLOSED, SYSTEM) */
+int qio_channel_socket_get_peer_cred(QIOChannelSocket *ioc, pid_t *pid, uid_t *uid, gid_t *gid,
+                                     Error **errp);
+
+/**
+ * qio_channel_socket_accept:
+ *
+ * Takes one waiting client of a listening channel, waiting for one if the channel is blocking.
+ * The new channel is blocking and close-on-exec; nothing is handshaken.  ECONNABORTED and its
+ * like are passed over.
+ * Returns: a channel, or NULL with an error (AGAIN: nobody waits and the channel does not)
+ */
+QIOChannelSocket *qio_channel_socket_accept(QIOChannelSocket *ioc, Error **errp);
+QIOChannelSocket *qio_channel_socket_try_accept(QIOChannelSocket *ioc, Error **errp);
+
+G_END_DECLS
+#endif

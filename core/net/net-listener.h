@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qio/net-listener.h: listening on one or more sockets as one thing.
+ *
+ * Owns: QIONetListener, its sockets and who waits for clients.
+ * Rules: accept never handshakes; a client that went away before it was accepted is passed
+ * over; out of descriptors means a pause (at most 1 s), not a spin and not a lost listener;
+ * clients accepted at the same moment are kept for the next call, never dropped.
+ * Threads: close and unref from any; one accepting thread at a time; client_func is called in
+ * the context given.
+ */
+#ifndef QIO_NET_LISTENER_H
+#define QIO_NET_LISTENER_H
+
+#include <qio/channel-socket.h>
+#include <qio/options.h>
+
+G_BEGIN_DECLS
+
+#define TYPE_QIO_NET_LISTENER "qio-net-listener"
+#define QIO_NET_LISTENER(obj) OBJECT_CHECK(QIONetListener, (obj), TYPE_QIO_NET_LISTENER)
+
+typedef struct QIONetListener QIONetListener;
+/** QIONetListenerClientFunc: @sioc is borrowed. */
+typedef void (*QIONetListenerClientFunc)(QIONetListener *listener, QIOChannelSocket *sioc,
+                                         gpointer data);
+
+QIONetListener *qio_net_listener_new(void);
+void qio_net_listener_set_name(QIONetListener *listener, const char *name);
+/** qio_net_listener_open_sync: listens on @addr with @backlog; may be called again for more. */
+int qio_net_listener_open_sync(QIONetListener *listener, const QIOAddress *addr, int backlog,
+                               Error **errp);
+/** qio_net_listener_open_uri: as a URI says (keys backlog ...).  Returns: NULL with an error */
+QIONetListener *qio_net_listener_open_uri(const char *uri, const QIOOptions *options,
+                                          Error **errp);
+/** qio_net_listener_add: takes a reference on a listening channel. */
+int qio_net_listener_add(QIONetListener *listener, QIOChannelSocket *sioc, Error **errp);
+/** qio_net_listener_set_client_func: @func is called for each client in the default GMainContext
+ * (_full: in @context); NULL pauses accepting; the old @notify runs once. */
+void qio_net_listener_set_client_func(QIONetListener *listener, QIONetListenerClientFunc func,
+                                      gpointer data, GDestroyNotify notify);
+void qio_net_listener_set_client_func_full(QIONetListener *listener,
+                                           QIONetListenerClientFunc func, gpointer data,
+                                           GDestroyNotify notify, GMainContext *context);
+/** qio_net_listener_wait_client: blocks for one client.  Returns: a channel, or NULL (closed) */
+QIOChannelSocket *qio_net_listener_wait_client(QIONetListener *listener);
+/**
+ * qio_net_listener_accept:
+ * @timeout_ms: -1 = for ever, 0 = try
+ *
+ * Returns: a channel, or NULL: TIMEOUT (nobody in time, also for 0), CANCELLED (closed
+ * meanwhile), CLOSED, INTR (a signal, when @interruptible), SYSTEM
+ */
+QIOChannelSocket *qio_net_listener_accept(QIONetListener *listener, int timeout_ms,
+                                          bool interruptible, Error **errp);
+/** qio_net_listener_get_address: the i-th address with what the kernel chose, for the caller to
+ * qio_address_free(); INVAL after the last; also after close. */
+QIOAddress *qio_net_listener_get_address(QIONetListener *listener, size_t index, Error **errp);
+/** qio_net_listener_get_fd: the i-th descriptor, which stays the listener's; INVAL after the
+ * last. */
+int qio_net_listener_get_fd(QIONetListener *listener, size_t index, Error **errp);
+/**
+ * qio_net_listener_add_aio_watch:
+ * @func: called in @ctx's dispatch while a client waits; FALSE removes the watch; after a close
+ *   once more with G_IO_NVAL
+ *
+ * As qio_channel_add_aio_watch().  While the process is out of descriptors the watch pauses.
+ */
+typedef gboolean (*QIONetListenerFunc)(QIONetListener *listener, GIOCondition condition,
+                                       gpointer data);
+QIOLoopWatch *qio_net_listener_add_aio_watch(QIONetListener *listener, AioContext *ctx,
+                                             QIONetListenerFunc func, gpointer data,
+                                             GDestroyNotify notify, Error **errp);
+/** qio_net_listener_disconnect: closes all; it may be opened again. */
+void qio_net_listener_disconnect(QIONetListener *listener);
+/** qio_net_listener_close: the same, for good; wakes who waits.  Any thread. */
+int qio_net_listener_close(QIONetListener *listener, Error **errp);
+bool qio_net_listener_is_connected(QIONetListener *listener);
+
+G_END_DECLS
+#endif
