@@ -220,6 +220,18 @@ ssize_t qio_channel_try_read_until(QIOChannel *ioc, void *buf, size_t cap,
                                    const struct iovec *delims, size_t ndelims, size_t limit,
                                    Error **errp);
 
+/* Bytes that a peek or a read_until answered ERR_BLOCK over stop counting as ready until more
+ * come or any are read: waiting after ERR_BLOCK waits for more, it does not spin. */
+
+/**
+ * qio_channel_unread:
+ *
+ * Puts bytes back in front of what is to be read next, for a reader that has to give up (time-out,
+ * cancel) with part of what it wanted in its hands.  Copies @buf; never waits.
+ * Returns: 0, or -1 (CLOSED, NOMEM)
+ */
+int qio_channel_unread(QIOChannel *ioc, const void *buf, size_t len, Error **errp);
+
 /** qio_channel_get_pending: bytes held above the descriptor, ready to be read. */
 size_t qio_channel_get_pending(QIOChannel *ioc);
 
