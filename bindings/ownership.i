@@ -1,0 +1,29 @@
+/* Derived by tools/abi.py from core/abi/qioh-abi.h: do not edit.
+ * Owned results by the verb of the function; *_unref gives a handle up. */
+%newobject qioh_options_new;
+%delobject qioh_options_unref;
+%newobject qioh_channel_open_uri;
+%newobject qioh_channel_new_fd;
+%newobject qioh_channel_new_file;
+%newobject qioh_channel_new_command;
+%newobject qioh_channel_new_buffer;
+%newobject qioh_channel_new_null;
+%newobject qioh_channel_ref;
+%delobject qioh_channel_unref;
+%newobject qioh_channel_take_stderr;
+%newobject qioh_listener_open_uri;
+%newobject qioh_listener_accept;
+%delobject qioh_listener_unref;
+%newobject qioh_loop_new;
+%delobject qioh_loop_unref;
+%newobject qioh_watch_new;
+%newobject qioh_watch_new_queued;
+%newobject qioh_watch_new_listener;
+%newobject qioh_watch_new_listener_queued;
+%newobject qioh_watch_new_fd;
+%newobject qioh_watch_new_fd_queued;
+%newobject qioh_watch_new_timer;
+%newobject qioh_watch_new_timer_queued;
+%delobject qioh_watch_unref;
+%newobject qioh_fdset_new;
+%delobject qioh_fdset_unref;
