@@ -450,7 +450,7 @@ static bool is_selected(const Test *test, char **patterns)
 /* Gives the numbers of tests that went well and badly. */
 static void run_tests(char **patterns, int *good, int *bad)
 {
-    char message[1400];
+    char message[TEST_MESSAGE];
     double start;
 
     for (Test *test = tests; test != NULL; test = test->next) {

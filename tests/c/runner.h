@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#define TEST_MESSAGE 1500      /* bytes that hold any message of a verdict */
+
 /* How a test ended. */
 typedef enum TestVerdict {
     TEST_PASSED,

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * torture.c: runs a scenario once for each way one of its calls can fail, see torture.h.
+ *
+ * Owns: the table of faults by call.  EBADF and EFAULT are not in it: they mean a bug of
+ * the caller, and no program has to survive its own.
+ * Rule: points are numbered by call and hit, so that threads do not shift them.
+ */
+#include "torture.h"
+#include "runner.h"
+#include "seam.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TIMEOUT_S 10            /* of one run; TORTURE_TIMEOUT in the environment wins */
+#define MAX_HITS 60             /* of one call in one scenario: later ones repeat the loop */
+#define MAX_REPORTED 12
+#define RETRIES 3
+
+/* The ways calls can fail; the errnos end with 0. */
+typedef struct FaultRow {
+    SeamCall call;
+    int errnos[8];
+} FaultRow;
+
+static const FaultRow rows[] = {
+    { SEAM_read, { EINTR, EAGAIN, EIO, ECONNRESET } },
+    { SEAM_write, { EINTR, EAGAIN, EIO, ENOSPC, EPIPE } },
+    { SEAM_readv, { EINTR, EAGAIN, EIO, ECONNRESET } },
+    { SEAM_writev, { EINTR, EAGAIN, EIO, ENOSPC, EPIPE } },
+    { SEAM_pread, { EINTR, EAGAIN, EIO } },
+    { SEAM_pwrite, { EINTR, EAGAIN, EIO, ENOSPC } },
+    { SEAM_preadv2, { EINTR, EAGAIN, EIO, EOPNOTSUPP } },
+    { SEAM_pwritev2, { EINTR, EAGAIN, EIO, EOPNOTSUPP } },
+    { SEAM_recv, { EINTR, EAGAIN, ECONNRESET, ENOMEM, ETIMEDOUT } },
+    { SEAM_send, { EINTR, EAGAIN, ECONNRESET, EPIPE, ENOBUFS } },
+    { SEAM_recvmsg, { EINTR, EAGAIN, ECONNRESET, ENOMEM } },
+    { SEAM_sendmsg, { EINTR, EAGAIN, ECONNRESET, EPIPE, ENOBUFS, ETOOMANYREFS } },
+    { SEAM_socket, { EMFILE, ENFILE, ENOBUFS, EAFNOSUPPORT } },
+    { SEAM_socketpair, { EMFILE, ENOBUFS } },
+    { SEAM_bind, { EADDRINUSE, EACCES } },
+    { SEAM_listen, { EADDRINUSE } },
+    { SEAM_accept4, { EINTR, EAGAIN, ECONNABORTED, EMFILE, ENFILE, ENOBUFS } },
+    { SEAM_connect, { EINTR, EINPROGRESS, EAGAIN, ECONNREFUSED, ETIMEDOUT, ENETUNREACH } },
+    { SEAM_getsockname, { ENOBUFS } },
+    { SEAM_getpeername, { ENOTCONN } },
+    { SEAM_getsockopt, { ENOPROTOOPT } },
+    { SEAM_setsockopt, { ENOPROTOOPT } },
+    { SEAM_shutdown, { ENOTCONN } },
+    { SEAM_close, { EINTR, EIO } },
+    { SEAM_open, { EINTR, EMFILE, ENOENT, EACCES } },
+    { SEAM_fcntl, { EMFILE, EINVAL } },
+    { SEAM_pipe2, { EMFILE, ENFILE } },
+    { SEAM_lseek, { ESPIPE } },
+    { SEAM_fstat, { ENOMEM } },
+    { SEAM_lstat, { EACCES } },
+    { SEAM_unlink, { EACCES } },
+    { SEAM_fsync, { EIO } },
+    { SEAM_tcgetattr, { ENOTTY } },
+    { SEAM_tcsetattr, { EIO } },
+    { SEAM_poll, { EINTR, ENOMEM } },
+    { SEAM_epoll_create1, { EMFILE, ENOMEM } },
+    { SEAM_epoll_ctl, { ENOMEM, ENOSPC } },
+    { SEAM_epoll_wait, { EINTR } },
+    { SEAM_eventfd, { EMFILE, ENOMEM } },
+    { SEAM_timerfd_create, { EMFILE, ENOMEM } },
+    { SEAM_timerfd_settime, { EINVAL } },
+    { SEAM_getrandom, { EINTR, ENOSYS } },
+    { SEAM_posix_spawn, { EAGAIN, ENOENT, ENOMEM } },
+    { SEAM_pidfd_open, { EMFILE, ENOSYS } },
+    { SEAM_pidfd_send_signal, { ESRCH } },
+    { SEAM_waitid, { EINTR, ECHILD } },
+    { SEAM_mmap, { ENOMEM } },
+    { SEAM_mprotect, { ENOMEM } },
+    { SEAM_madvise, { EINVAL } },
+};
+
+/* One run. */
+typedef struct Point {
+    SeamCall call;
+    int hit;
+    int times;          /* 0: from then on */
+    int number;         /* errno, or 0 */
+    SeamShort how;      /* for number 0 */
+} Point;
+
+typedef struct Torture {
+    void (*scenario)(void);
+    const char *only;           /* TORTURE_POINT */
+    int timeout_s;
+    Point point;                /* of this run */
+    int runs;
+    int failures;
+    char first_failure[100];
+} Torture;
+
+static Point current;       /* of this process */
+
+static void name_point(const Point *point, char *buf, size_t cap)
+{
+    const char *fault = point->number != 0 ? strerrorname_np(point->number) :
+        point->how == SEAM_ONE_BYTE ? "one-byte" : "short-by-1";
+
+    if (point->times == SEAM_ALWAYS) {
+        snprintf(buf, cap, "%s:%d:%s:always", seam_name(point->call), point->hit, fault);
+    } else {
+        snprintf(buf, cap, "%s:%d:%s:%d", seam_name(point->call), point->hit, fault,
+                 point->times);
+    }
+}
+
+static void run_point(void *opaque)
+{
+    Torture *torture = opaque;
+    const Point *point = &torture->point;
+
+    current = *point;
+    seam_install();
+    if (point->number != 0) {
+        seam_fail(point->call, point->hit, point->times, point->number);
+    } else {
+        seam_shorten(point->call, point->hit, point->times, point->how);
+    }
+    torture->scenario();
+    seam_remove();
+}
+
+/* What the caller has to try again, and so cannot last for ever. */
+static bool is_passing(SeamCall call, int number)
+{
+    if (call == SEAM_posix_spawn || (call == SEAM_connect && number == EAGAIN)) {
+        return false;
+    }
+    return number == 0 || number == EINTR || number == EAGAIN || number == EINPROGRESS;
+}
+
+bool torture_struck(void)
+{
+    return seam_struck() > 0;
+}
+
+bool torture_may_fail(void)
+{
+    return torture_struck() && !is_passing(current.call, current.number);
+}
+
+static void run(Torture *torture, Point point)
+{
+    char message[TEST_MESSAGE];
+    char name[100];
+    TestVerdict verdict;
+
+    name_point(&point, name, sizeof(name));
+    if (torture->only != NULL && strcmp(torture->only, name) != 0) {
+        return;
+    }
+    torture->point = point;
+    torture->runs++;
+    verdict = test_process(run_point, torture, torture->timeout_s, true, false,
+                           message, sizeof(message));
+    if (verdict == TEST_PASSED) {
+        return;
+    }
+    if (torture->failures++ == 0) {
+        snprintf(torture->first_failure, sizeof(torture->first_failure), "%s", name);
+    }
+    if (torture->failures <= MAX_REPORTED) {
+        fprintf(stderr, "# %s: %s: %s\n", name, test_verdict_name(verdict), message);
+    }
+}
+
+static void run_hit(Torture *torture, const FaultRow *row, int hit)
+{
+    for (const int *number = row->errnos; *number != 0; number++) {
+        Point point = { .call = row->call, .hit = hit, .times = 1, .number = *number };
+
+        run(torture, point);
+        point.times = is_passing(row->call, *number) ? RETRIES : SEAM_ALWAYS;
+        if (*number != EINPROGRESS) {
+            run(torture, point);
+        }
+    }
+    if (seam_is_transfer(row->call)) {
+        run(torture, (Point) { row->call, hit, 1, 0, SEAM_SHORT_BY_1 });
+        run(torture, (Point) { row->call, hit, SEAM_ALWAYS, 0, SEAM_ONE_BYTE });
+    }
+}
+
+void torture(void (*scenario)(void), int at_least)
+{
+    Torture torture = { .scenario = scenario, .only = getenv("TORTURE_POINT") };
+    const char *timeout = getenv("TORTURE_TIMEOUT");
+    long hits[SEAM_NCALLS];
+
+    torture.timeout_s = test_scale_timeout(timeout != NULL ? atoi(timeout) : TIMEOUT_S);
+    /* The first run fills caches, so that hits have the same numbers from then on; the
+     * processes of the points inherit them. */
+    for (int i = 0; i < 2; i++) {
+        seam_install();
+        scenario();
+        for (int call = 0; call < SEAM_NCALLS; call++) {
+            hits[call] = seam_hits((SeamCall)call);
+        }
+        seam_remove();
+    }
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (int hit = 1; hit <= hits[rows[i].call] && hit <= MAX_HITS; hit++) {
+            run_hit(&torture, &rows[i], hit);
+        }
+    }
+    if (torture.failures > 0) {
+        test_fail(__FILE__, __LINE__, "%d of %d runs went wrong, TORTURE_POINT=%s is the first",
+                  torture.failures, torture.runs, torture.first_failure);
+    }
+    if (torture.only == NULL) {
+        CHECK_INT(torture.runs, >=, at_least);
+    }
+}
