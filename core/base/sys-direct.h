@@ -148,6 +148,16 @@ static inline int qio_direct_pipe2(int *fds, int flags)
     return pipe2(fds, flags);
 }
 
+static inline int qio_direct_dup3(int from, int to, int flags)
+{
+    return dup3(from, to, flags);
+}
+
+static inline int qio_direct_access(const char *path, int mode)
+{
+    return access(path, mode);
+}
+
 static inline off_t qio_direct_lseek(int fd, off_t offset, int whence)
 {
     return lseek(fd, offset, whence);
@@ -244,6 +254,27 @@ static inline int qio_direct_pidfd_open(pid_t pid, unsigned int flags)
 static inline int qio_direct_pidfd_send_signal(int pidfd, int signum)
 {
     return (int)syscall(SYS_pidfd_send_signal, pidfd, signum, NULL, 0);
+}
+
+static inline int qio_direct_kill(pid_t pid, int signum)
+{
+    return kill(pid, signum);
+}
+
+static inline int qio_direct_pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+    return pthread_sigmask(how, set, old);
+}
+
+static inline int qio_direct_sigpending(sigset_t *set)
+{
+    return sigpending(set);
+}
+
+static inline int qio_direct_sigtimedwait(const sigset_t *set, siginfo_t *info,
+    const struct timespec *timeout)
+{
+    return sigtimedwait(set, info, timeout);
 }
 
 static inline int qio_direct_waitid(idtype_t type, id_t id, siginfo_t *info, int options)

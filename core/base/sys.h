@@ -72,6 +72,8 @@
     X(int, open, (const char *path, int flags, mode_t mode), (path, flags, mode)) \
     X(int, fcntl, (int fd, int command, long arg), (fd, command, arg)) \
     X(int, pipe2, (int *fds, int flags), (fds, flags)) \
+    X(int, dup3, (int from, int to, int flags), (from, to, flags)) \
+    X(int, access, (const char *path, int mode), (path, mode)) \
     X(off_t, lseek, (int fd, off_t offset, int whence), (fd, offset, whence)) \
     X(int, fstat, (int fd, struct stat *st), (fd, st)) \
     X(int, lstat, (const char *path, struct stat *st), (path, st)) \
@@ -96,6 +98,11 @@
       char *const argv[], char *const envp[]), (pid, path, actions, attr, argv, envp)) \
     X(int, pidfd_open, (pid_t pid, unsigned int flags), (pid, flags)) \
     X(int, pidfd_send_signal, (int pidfd, int signum), (pidfd, signum)) \
+    X(int, kill, (pid_t pid, int signum), (pid, signum)) \
+    X(int, pthread_sigmask, (int how, const sigset_t *set, sigset_t *old), (how, set, old)) \
+    X(int, sigpending, (sigset_t *set), (set)) \
+    X(int, sigtimedwait, (const sigset_t *set, siginfo_t *info, const struct timespec *timeout), \
+      (set, info, timeout)) \
     X(int, waitid, (idtype_t type, id_t id, siginfo_t *info, int options), \
       (type, id, info, options)) \
     X(void *, mmap, (void *addr, size_t len, int prot, int flags, int fd, off_t offset), \
