@@ -88,6 +88,9 @@ struct QIOChannel {
  * @io_flush: sends what the class holds back; NULL = it holds nothing.
  * @io_take_fd: gives its only descriptor away, leaving the channel without; NULL = it has none
  *   to give.
+ * @io_close_wait: what qio_channel_close() does last, on its own thread and with no lock held:
+ *   may wait, for a bounded time, for the other side to finish (a child process).  Not called
+ *   when the last reference goes without a close, which must not wait; NULL = nothing.
  */
 struct QIOChannelClass {
     ObjectClass parent;
@@ -114,7 +117,8 @@ struct QIOChannelClass {
     ssize_t (*io_pwrite)(QIOChannel *ioc, const void *buf, size_t len, off_t offset, Error **errp);
     int (*io_flush)(QIOChannel *ioc, Error **errp);
     int (*io_take_fd)(QIOChannel *ioc, Error **errp);
-    gpointer reserved[8];
+    int (*io_close_wait)(QIOChannel *ioc, Error **errp);
+    gpointer reserved[7];
 };
 
 /* ---- features and name ---- */
