@@ -328,7 +328,7 @@ void qioh_loop_unref(qioh_loop *loop);
 qioh_status qioh_loop_close(qioh_loop *loop, qioh_error *error);    /* runs what is to release */
 qioh_status qioh_loop_get_fd(qioh_loop *loop, qioh_error *error);
 qioh_status qioh_loop_wait(qioh_loop *loop, int32_t timeout_ms,
-                           qioh_error *error);                      /* 1 something due, 0 time-out */
+                           qioh_error *error);                     /* 1 something due, 0 time-out */
 qioh_status qioh_loop_dispatch(qioh_loop *loop, int32_t timeout_ms,
                                qioh_error *error);                  /* callbacks run */
 qioh_status qioh_loop_next_events(qioh_loop *loop, qioh_event *events, uint32_t cap,
@@ -371,4 +371,4 @@ qioh_status qioh_fdset_add(qioh_fdset *fds, int32_t fd, qioh_error *error);     
 qioh_status qioh_fdset_count(qioh_fdset *fds, qioh_error *error);
 qioh_status qioh_fdset_get_fd(qioh_fdset *fds, uint32_t index, qioh_error *error);
 qioh_status qioh_fdset_take_fd(qioh_fdset *fds, uint32_t index, qioh_error *error);
-void qioh_fdset_unref(qioh_fdset *fds);                                         /* closes the rest */
+void qioh_fdset_unref(qioh_fdset *fds);                                        /* closes the rest */

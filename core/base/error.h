@@ -83,7 +83,7 @@ void qio_error_set(Error **errp, QIOErrorCode code, const char *fmt, ...) G_GNUC
  */
 void qio_error_set_errno(Error **errp, int sys_errno, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 
-/** qio_error_set_number: as qio_error_set(), with a domain and its number (alert, close code ...). */
+/** qio_error_set_number: as qio_error_set(), with a domain and its number (alert, close code). */
 void qio_error_set_number(Error **errp, QIOErrorCode code, QIOErrorDomain domain, int64_t number,
                           const char *fmt, ...) G_GNUC_PRINTF(5, 6);
 

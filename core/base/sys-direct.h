@@ -241,7 +241,8 @@ static inline ssize_t qio_direct_getrandom(void *buf, size_t len, unsigned int f
 }
 
 static inline int qio_direct_posix_spawn(pid_t *pid, const char *path,
-    const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
+    const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
+    char *const argv[], char *const envp[])
 {
     return posix_spawn(pid, path, actions, attr, argv, envp);
 }
