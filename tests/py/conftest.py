@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What holds for every Python test: nothing left open, nothing left running, nothing skipped in CI.
+
+Run the suite with `./run /usr/bin/python3 -m pytest tests/py` (or `./test python`), which sets
+the paths that `import qio` needs.
+"""
+
+import gc
+import os
+import shutil
+
+import pytest
+
+IN_CI = os.environ.get('CI') == 'true'
+
+
+def open_fds():
+    """{number: what it is} of this process, such as {5: 'socket:[1234]'}."""
+    fds = {}
+    for name in os.listdir('/proc/self/fd'):
+        try:
+            fds[int(name)] = os.readlink(f'/proc/self/fd/{name}')
+        except FileNotFoundError:
+            pass            # the one that listdir had
+    return fds
+
+
+def children():
+    """The pids of child processes, running or not yet waited for."""
+    pids = set()
+    for task in os.listdir('/proc/self/task'):
+        try:
+            with open(f'/proc/self/task/{task}/children', encoding='ascii') as file:
+                pids.update(int(pid) for pid in file.read().split())
+        except FileNotFoundError:
+            pass            # a thread that has ended meanwhile
+    return pids
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _warm_up():
+    """Fills the caches that live as long as the process, so that they are no leak of a test."""
+    import qio
+
+    a, b = qio.pair()
+    with a, b:
+        a.write(b'x')
+        b.read(1)
+        b.wait(qio.IN, timeout=0.001)
+        loop = qio.Loop()
+        loop.run_once(0)
+    del a, b, loop
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left():
+    """Compares what the descriptors are, not how many: one may have taken another's number."""
+    fds_before = open_fds()
+    children_before = children()
+    yield
+    gc.collect()
+    fds = open_fds()
+    left = children() - children_before
+    gone = {fd: what for fd, what in fds_before.items() if fds.get(fd) != what}
+    new = {fd: what for fd, what in fds.items() if fds_before.get(fd) != what}
+    assert not new and not gone, f'descriptors left open: {new}; gone: {gone}'
+    assert not left, f'child processes left: {left}'
+
+
+def pytest_runtest_setup(item):
+    for mark in item.iter_markers('needs'):
+        missing = [tool for tool in mark.args if shutil.which(tool) is None]
+        if missing:
+            pytest.skip(f'not installed: {", ".join(missing)}')
+
+
+def _forbid_skip(report):
+    """In CI everything is installed (scripts/dependencies): a skip means a lost test."""
+    if IN_CI and report.skipped and not hasattr(report, 'wasxfail'):
+        report.outcome = 'failed'
+        report.longrepr = f'skipped, which CI does not allow: {report.longrepr}'
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    outcome = yield
+    _forbid_skip(outcome.get_result())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report():
+    outcome = yield
+    _forbid_skip(outcome.get_result())
