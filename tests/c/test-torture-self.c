@@ -120,6 +120,15 @@ static void torture_with(Defect planted)
     torture(scenario, 60);
 }
 
+/* A call added to sys.h needs a row, or the torture would pass it by. */
+TEST(knows_every_call)
+{
+    for (int call = 0; call < SEAM_NCALLS; call++) {
+        test_note("%s", seam_name((SeamCall)call));
+        CHECK(torture_knows(call));
+    }
+}
+
 TEST(right_code_passes)
 {
     torture_with(DEFECT_NONE);

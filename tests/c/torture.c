@@ -51,10 +51,12 @@ static const FaultRow rows[] = {
     { SEAM_close, { EINTR, EIO } },
     { SEAM_open, { EINTR, EMFILE, ENOENT, EACCES } },
     { SEAM_fcntl, { EMFILE, EINVAL } },
+    { SEAM_dup3, { EMFILE } },
     { SEAM_pipe2, { EMFILE, ENFILE } },
     { SEAM_lseek, { ESPIPE } },
     { SEAM_fstat, { ENOMEM } },
     { SEAM_lstat, { EACCES } },
+    { SEAM_access, { EACCES } },
     { SEAM_unlink, { EACCES } },
     { SEAM_fsync, { EIO } },
     { SEAM_tcgetattr, { ENOTTY } },
@@ -70,10 +72,17 @@ static const FaultRow rows[] = {
     { SEAM_posix_spawn, { EAGAIN, ENOENT, ENOMEM } },
     { SEAM_pidfd_open, { EMFILE, ENOSYS } },
     { SEAM_pidfd_send_signal, { ESRCH } },
+    { SEAM_kill, { ESRCH } },
     { SEAM_waitid, { EINTR, ECHILD } },
     { SEAM_mmap, { ENOMEM } },
     { SEAM_mprotect, { ENOMEM } },
     { SEAM_madvise, { EINVAL } },
+    { SEAM_sigtimedwait, { EINTR } },
+    /* These cannot fail with right arguments. */
+    { SEAM_clock_gettime, { 0 } },
+    { SEAM_munmap, { 0 } },
+    { SEAM_pthread_sigmask, { 0 } },
+    { SEAM_sigpending, { 0 } },
 };
 
 /* One run. */
@@ -185,6 +194,16 @@ static void run_hit(Torture *torture, const FaultRow *row, int hit)
         run(torture, (Point) { row->call, hit, 1, 0, SEAM_SHORT_BY_1 });
         run(torture, (Point) { row->call, hit, SEAM_ALWAYS, 0, SEAM_ONE_BYTE });
     }
+}
+
+bool torture_knows(int call)
+{
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if ((int)rows[i].call == call) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void torture(void (*scenario)(void), int at_least)

@@ -34,4 +34,7 @@ bool torture_may_fail(void);
 /* Anything struck, also what is to be tried again. */
 bool torture_struck(void);
 
+/* The table says how this call (a SeamCall) can fail. */
+bool torture_knows(int call);
+
 #endif
