@@ -307,6 +307,7 @@ GSource *qio_channel_add_watch_source(QIOChannel *ioc, GIOCondition condition,
 /**
  * qio_channel_add_aio_watch:
  * @ctx: the loop; NULL = qio_get_main_aio_context()
+ * @func: NULL makes the watch queued: qio_loop_next() (loop/loop.h) reports @user_data
  * @notify: frees @user_data, exactly once, also on failure, on a clean stack
  *
  * Watches the channel in a loop: costs nothing while idle, however many there are.  Any thread.

@@ -88,6 +88,11 @@ typedef struct QIOLoopEvent {
 int qio_loop_next(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms,
                   bool *callbacks_due, Error **errp);
 
+/* Called inside a callback: the dispatch that runs it ends after it, and what else is due stays
+ * due.  For the flat ABI, whose dispatch returns a callback's failure at once and must lose
+ * neither the later callbacks nor the error of a second one. */
+void qio_loop_break(AioContext *ctx);
+
 /* True on the thread that is dispatching ctx right now. */
 bool qio_loop_is_dispatching(AioContext *ctx);
 
