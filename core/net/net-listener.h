@@ -61,8 +61,8 @@ QIOAddress *qio_net_listener_get_address(QIONetListener *listener, size_t index,
 int qio_net_listener_get_fd(QIONetListener *listener, size_t index, Error **errp);
 /**
  * qio_net_listener_add_aio_watch:
- * @func: NULL makes the watch queued, as with qio_channel_add_aio_watch(); else called in @ctx's dispatch while a client waits; FALSE removes the watch; after a close
- *   once more with G_IO_NVAL
+ * @func: called in @ctx's dispatch while a client waits; FALSE removes the watch; after a close
+ *   once more with G_IO_NVAL; NULL makes the watch queued, as with qio_channel_add_aio_watch()
  *
  * As qio_channel_add_aio_watch().  While the process is out of descriptors the watch pauses.
  */
