@@ -72,6 +72,7 @@ enum {                                         /* qioh_error.domain: what number
 };
 enum {                                         /* conditions, GLib's values */
   QIOH_IN = 1,
+  QIOH_MORE = 2,                               /* input: more than what is read ahead */
   QIOH_OUT = 4,
   QIOH_ERR = 8,
   QIOH_HUP = 16,
@@ -242,7 +243,8 @@ qioh_status qioh_channel_write_all(qioh_channel *channel, const void *buf, size_
 qioh_ssize qioh_channel_peek(qioh_channel *channel, void *buf, size_t len, uint32_t flags,
                              qioh_error *error);
 /* up to and with the first of the delimiters, or what is left at the end; E_LIMIT when limit
-   bytes hold none; E_TRUNCATED when it is longer than cap; then nothing was consumed */
+   bytes hold none; E_TRUNCATED when it is longer than cap; then nothing was consumed.  After
+   AGAIN wait for QIOH_MORE: QIOH_IN holds already while there are bytes without delimiter */
 qioh_ssize qioh_channel_read_until(qioh_channel *channel, void *buf, size_t cap,
                                    const qioh_iovec *delims, size_t ndelims, size_t limit,
                                    uint32_t flags, qioh_error *error);

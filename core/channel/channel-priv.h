@@ -23,7 +23,14 @@ typedef struct QIOWaiter QIOWaiter;             /* wait.c */
 typedef struct QIOChannelSource QIOChannelSource;   /* watch.c */
 typedef struct QIOChannelAioWatch QIOChannelAioWatch; /* aio-watch.c */
 typedef struct QIOYield QIOYield;               /* yield.c */
-typedef struct QIOHandlers QIOHandlers;         /* yield.c: set_aio_fd_handler's pair */
+
+/* What one may wait for, as an index. */
+enum {
+    QIO_WAY_IN,
+    QIO_WAY_OUT,
+    QIO_WAY_MORE,
+    QIO_WAYS,
+};
 
 /* The bits of `use`. */
 enum {
@@ -38,15 +45,14 @@ typedef struct QIOChannelPrivate {
     _Atomic uint32_t use;
     _Atomic bool nonblocking;
     _Atomic int timeout_ms;         /* -1 = none */
-    _Atomic bool watched;           /* some list below is not empty */
-    QIOReadAhead *ahead;            /* NULL until first used */
+    _Atomic(QIOReadAhead *) ahead;  /* NULL until first used */
     pthread_mutex_t lock;
     QIOWaiter *waiters;             /* sleeping threads */
     QIOChannelSource *sources;      /* GLib watches */
     QIOChannelAioWatch *aio_watches;
-    QIOYield *yields[2];            /* waiting coroutines, first come first served: IN, OUT */
-    QIOLoopWatch *yield_watch[2];
-    QIOHandlers *handlers;
+    QIOYield *yields[QIO_WAYS];     /* waiting coroutines, first come first served */
+    QIOLoopWatch *yield_watch[QIO_WAYS];    /* stays after a wait, goes when nobody waits */
+    QIOLoopWatch *handlers[QIO_WAYS];       /* qio_channel_set_aio_fd_handler() */
 } QIOChannelPrivate;
 
 extern int qio_channel_private_offset;
@@ -82,27 +88,54 @@ void qio_channel_set_closed_error(QIOChannel *ioc, Error **errp);
 
 /* ---- io.c ---- */
 
-/* One transfer of the class itself, past the read-ahead; answers ERR_BLOCK, never waits for a
- * class that has io_poll. */
+/* How a transfer waits. */
+enum {
+    QIO_IO_DONTWAIT = 1,        /* never */
+    QIO_IO_INTERRUPTIBLE = 2,   /* a signal ends the wait with INTR; else it is hidden */
+    QIO_IO_ALL = 4,             /* a write that waits goes on until everything is accepted */
+    QIO_IO_WAIT = 8,            /* also on a non-blocking channel, and by yielding in a coroutine */
+};
+
+/*
+ * The transfers behind every public form, obeying the mode as flags say.  On failure the
+ * error's bytes tell how many were accepted (QIO_IO_ALL).
+ */
+ssize_t qio_channel_readv_flags(QIOChannel *ioc, const struct iovec *iov, size_t niov,
+                                int **fds, size_t *nfds, unsigned flags, Error **errp);
+ssize_t qio_channel_writev_flags(QIOChannel *ioc, const struct iovec *iov, size_t niov,
+                                 int *fds, size_t nfds, unsigned flags, Error **errp);
+/* Fills iov.  Returns: 1, 0 at the end before the first byte, -1 (EOF later; bytes in the
+ * error).  Implies QIO_IO_WAIT. */
+int qio_channel_readv_all_flags(QIOChannel *ioc, const struct iovec *iov, size_t niov,
+                                unsigned flags, Error **errp);
+ssize_t qio_channel_peek_flags(QIOChannel *ioc, void *buf, size_t len, unsigned flags,
+                               Error **errp);
+ssize_t qio_channel_read_until_flags(QIOChannel *ioc, void *buf, size_t cap,
+                                     const struct iovec *delims, size_t ndelims, size_t limit,
+                                     unsigned flags, Error **errp);
+
+/* One transfer of the class, past the read-ahead; never waits: answers ERR_BLOCK. */
 ssize_t qio_channel_class_readv(QIOChannel *ioc, const struct iovec *iov, size_t niov,
                                 int **fds, size_t *nfds, Error **errp);
 
 /*
- * The common body of what is tried, and waited for in blocking mode: waits for `condition`
- * until `deadline_ns`, or yields inside a coroutine.
- * interruptible: a signal ends it with INTR (the flat ABI); else it goes on.
- * Returns: 0 try again, -1 error (TIMEOUT, CANCELLED, CLOSED, INTR)
+ * Waits for `condition` on behalf of a transfer that found ERR_BLOCK.  *deadline_ns: 0 = not
+ * known yet (set from the channel's time-out).
+ * Returns: 0 try again, 1 the caller must answer ERR_BLOCK, -1 error (TIMEOUT, CANCELLED,
+ * CLOSED, INTR)
  */
-int qio_channel_block(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,
-                      bool interruptible, Error **errp);
-/* The deadline of a transfer that starts now, by the channel's time-out. */
-int64_t qio_channel_io_deadline(QIOChannel *ioc);
+int qio_channel_block(QIOChannel *ioc, GIOCondition condition, unsigned flags,
+                      int64_t *deadline_ns, Error **errp);
 
 /* ---- wait.c ---- */
 
 /* qio_channel_wait_timeout() with a deadline, and signals hidden on request. */
 int qio_channel_wait_deadline(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,
                               bool interruptible, Error **errp);
+/* The condition as a class knows it: MORE is its IN. */
+GIOCondition qio_channel_class_condition(GIOCondition condition);
+/* What a class or a descriptor reported, in the terms that were asked for. */
+GIOCondition qio_channel_report(GIOCondition asked, GIOCondition ready);
 /* Which of `condition` are ready in software: read-ahead, layers. */
 GIOCondition qio_channel_soft_ready(QIOChannel *ioc, GIOCondition condition);
 /* Wakes sleepers of `condition`: reason CLOSED, CANCELLED or 0 (look again).  lock held. */
@@ -123,21 +156,41 @@ size_t qio_readahead_pending(QIOChannel *ioc);
 bool qio_readahead_ready(QIOChannel *ioc);
 ssize_t qio_readahead_drain(QIOChannel *ioc, const struct iovec *iov, size_t niov,
                             int **fds, size_t *nfds, Error **errp);
+/* Drops what is held: bytes, descriptors, a deferred error. */
+void qio_readahead_reset(QIOChannel *ioc);
+/* Gives the bytes back to a class that can seek; does nothing where that fails (a pipe). */
+void qio_readahead_rewind(QIOChannel *ioc);
 void qio_readahead_free(QIOChannel *ioc);
 
 /* ---- watch.c, aio-watch.c, yield.c: what close and notify do to them ---- */
 
 void qio_channel_end_sources(QIOChannel *ioc);
+void qio_channel_kick_sources(QIOChannel *ioc);
 void qio_channel_end_aio_watches(QIOChannel *ioc);
-void qio_channel_end_yields(QIOChannel *ioc);
-void qio_channel_kick(QIOChannel *ioc);         /* software readiness changed */
+void qio_channel_cancel_yields(QIOChannel *ioc, GIOCondition condition);
+void qio_channel_free_yields(QIOChannel *ioc);
+/* Software readiness changed: everybody who waits looks again.  Any thread. */
+void qio_channel_kick(QIOChannel *ioc);
+/* The queued form of qio_channel_add_aio_watch(): qio_loop_next() reports it with opaque. */
+QIOLoopWatch *qio_channel_add_aio_watch_queued(QIOChannel *ioc, AioContext *ctx,
+                                               GIOCondition condition, void *opaque,
+                                               GDestroyNotify destroy, Error **errp);
+
+/* Suspends the current coroutine until condition holds.  Returns: 0, -1 (TIMEOUT, CANCELLED,
+ * CLOSED, NOTSUP) */
+int qio_channel_yield_deadline(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,
+                               Error **errp);
 
 /* ---- iovec.c ---- */
 
 /* The total length, or -1 with an INVAL error when it does not fit ssize_t. */
 ssize_t qio_iov_length(const struct iovec *iov, size_t niov, Error **errp);
-/* Copies iov less its first `skip` bytes to out, which has room for niov; the new count. */
-size_t qio_iov_skip(struct iovec *out, const struct iovec *iov, size_t niov, size_t skip);
+/* What of iov lies behind its first `skip` bytes: up to cap entries, none of them empty, in
+ * out; their count. */
+size_t qio_iov_skip(struct iovec *out, size_t cap, const struct iovec *iov, size_t niov,
+                    size_t skip);
+/* Copies len bytes into iov (which is long enough). */
+void qio_iov_fill(const struct iovec *iov, size_t niov, const void *bytes, size_t len);
 void qio_close_fds(int *fds, size_t nfds);      /* closes each and frees the array */
 
 #endif

@@ -37,6 +37,13 @@ typedef struct QIOChannelClass QIOChannelClass;
 /* A transfer that would have to wait. */
 #define QIO_CHANNEL_ERR_BLOCK -2
 
+/*
+ * A condition beside G_IO_IN and G_IO_OUT, wherever the channel API takes one: more bytes than
+ * those that are read ahead can be had (or the end, or an error).  G_IO_IN holds while bytes
+ * are read ahead, so who looks for a delimiter beyond them waits for this.
+ */
+#define QIO_CHANNEL_MORE ((GIOCondition)G_IO_PRI)
+
 /* The most descriptors that one message carries (the kernel's SCM_MAX_FD). */
 #define QIO_CHANNEL_MAX_FDS 253
 
@@ -216,7 +223,7 @@ ssize_t qio_channel_try_peek(QIOChannel *ioc, void *buf, size_t len, Error **err
  * to a time-out, a cancel or a limit.
  * Returns: bytes stored, 0 at the end, -1 (LIMIT: @limit bytes hold no delimiter; TRUNCATED:
  * longer than @cap, the error's bytes tell how long; then nothing was consumed),
- * QIO_CHANNEL_ERR_BLOCK
+ * QIO_CHANNEL_ERR_BLOCK (then wait for QIO_CHANNEL_MORE)
  */
 ssize_t qio_channel_read_until(QIOChannel *ioc, void *buf, size_t cap, const struct iovec *delims,
                                size_t ndelims, size_t limit, Error **errp);

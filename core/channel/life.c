@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * channel/life.c: who is inside a channel, and how it ends.
+ *
+ * Owns: the `use` word and the close protocol: mark closing; wake sleepers; give each watch and
+ * coroutine its last call; the last one out releases the transport.
+ * Rule: close never waits for anybody, and io_close runs exactly once, with nobody inside.
+ * Plain C transfers do not enter (it would cost them two locked operations), so a C program
+ * gets close against wait, not close against read; the flat ABI enters for both.
+ */
+#include "channel/channel-priv.h"
+
+void qio_channel_set_closed_error(QIOChannel *ioc, Error **errp)
+{
+    qio_error_set(errp, QIO_ERROR_CLOSED, "the channel is closed");
+}
+
+int qio_channel_enter(QIOChannel *ioc, uint32_t use, Error **errp)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    uint32_t now = atomic_load_explicit(&priv->use, memory_order_relaxed);
+    uint32_t next;
+
+    do {
+        if (now & QIO_USE_CLOSING) {
+            qio_channel_set_closed_error(ioc, errp);
+            return -1;
+        }
+        if (use != QIO_USE_ONE && (now & use)) {
+            qio_error_set(errp, QIO_ERROR_BUSY, "another call is %s the channel",
+                          now & use & QIO_USE_READ ? "reading from" : "writing to");
+            return -1;
+        }
+        next = now + use;
+    } while (!atomic_compare_exchange_weak_explicit(&priv->use, &now, next, memory_order_acquire,
+                                                    memory_order_relaxed));
+    return 0;
+}
+
+/* A socket channel may be used again after close and must not inherit these. */
+static void clear_features(QIOChannel *ioc)
+{
+    unsigned gone = (1u << QIO_CHANNEL_FEATURE_FD_PASS) | (1u << QIO_CHANNEL_FEATURE_LISTEN);
+
+    __atomic_fetch_and(&ioc->features, ~gone, __ATOMIC_RELAXED);
+}
+
+/* Releases the transport if the channel is closing and nobody is inside. */
+static int finish_if_last(QIOChannel *ioc, Error **errp)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    QIOChannelClass *klass = qio_channel_class(ioc);
+    uint32_t closing = QIO_USE_CLOSING;
+    int ret;
+
+    if (!atomic_compare_exchange_strong(&priv->use, &closing,
+                                        QIO_USE_CLOSING | QIO_USE_FINISHED)) {
+        return 0;
+    }
+    qio_readahead_reset(ioc);
+    ret = klass->io_close ? klass->io_close(ioc, errp) : 0;
+    clear_features(ioc);
+    return ret;
+}
+
+static int leave(QIOChannel *ioc, uint32_t use, Error **errp)
+{
+    uint32_t left = atomic_fetch_sub_explicit(&qio_channel_priv(ioc)->use, use,
+                                              memory_order_release) - use;
+
+    if (G_LIKELY(left != QIO_USE_CLOSING)) {
+        return 0;
+    }
+    return finish_if_last(ioc, errp);
+}
+
+void qio_channel_leave(QIOChannel *ioc, uint32_t use)
+{
+    leave(ioc, use, NULL);
+}
+
+/* Marks the channel closing and stays inside, so that the transport outlives the marking of
+ * everybody who waits.  Returns false when it was closing already. */
+static bool begin_close(QIOChannel *ioc)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    uint32_t now = atomic_load(&priv->use);
+
+    do {
+        if (now & QIO_USE_CLOSING) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak(&priv->use, &now,
+                                           (now | QIO_USE_CLOSING) + QIO_USE_ONE));
+    return true;
+}
+
+int qio_channel_close(QIOChannel *ioc, Error **errp)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+
+    if (!begin_close(ioc)) {
+        return 0;
+    }
+    pthread_mutex_lock(&priv->lock);
+    qio_channel_wake_waiters(ioc, G_IO_IN | G_IO_OUT, QIO_ERROR_CANCELLED);
+    pthread_mutex_unlock(&priv->lock);
+    qio_channel_end_sources(ioc);
+    qio_channel_end_aio_watches(ioc);
+    return leave(ioc, QIO_USE_ONE, errp);
+}
+
+bool qio_channel_is_closed(QIOChannel *ioc)
+{
+    return qio_channel_closing(ioc);
+}
+
+void qio_channel_cancel(QIOChannel *ioc, GIOCondition condition)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+
+    pthread_mutex_lock(&priv->lock);
+    qio_channel_wake_waiters(ioc, condition, QIO_ERROR_CANCELLED);
+    pthread_mutex_unlock(&priv->lock);
+    qio_channel_cancel_yields(ioc, condition);
+}
+
+int qio_channel_take_fd(QIOChannel *ioc, Error **errp)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    QIOChannelClass *klass = qio_channel_class(ioc);
+    uint32_t idle = 0;
+    int fd;
+
+    if (!klass->io_take_fd) {
+        qio_error_set(errp, QIO_ERROR_NOTSUP,
+                      "a channel of type '%s' has no single descriptor to give away",
+                      G_OBJECT_TYPE_NAME(ioc));
+        return -1;
+    }
+    if (qio_readahead_ready(ioc)) {
+        qio_error_set(errp, QIO_ERROR_BUSY,
+                      "%zu bytes are read ahead and would be lost: read them first",
+                      qio_readahead_pending(ioc));
+        return -1;
+    }
+    /* Exclusive for the moment of the handing over: nobody inside, nobody gets in. */
+    if (!atomic_compare_exchange_strong(&priv->use, &idle, QIO_USE_CLOSING | QIO_USE_ONE)) {
+        if (idle & QIO_USE_CLOSING) {
+            qio_channel_set_closed_error(ioc, errp);
+        } else {
+            qio_error_set(errp, QIO_ERROR_BUSY, "another call uses the channel");
+        }
+        return -1;
+    }
+    qio_channel_end_sources(ioc);
+    qio_channel_end_aio_watches(ioc);
+    fd = klass->io_take_fd(ioc, errp);
+    leave(ioc, QIO_USE_ONE, NULL);
+    return fd;
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * channel/wait.c: plain waiting, the one place where a thread sleeps for readiness.
+ *
+ * Owns: sleepers (QIOWaiter) and each thread's wake-up descriptor, one per thread that ever
+ * slept here, not one per channel.
+ * Rules: {advance; poll what io_poll names} until ready or the deadline; time-out 0 first, the
+ * wake-up descriptor only to sleep (it costs three quarters of a poll more).  A sleeper is
+ * inside the channel, so close wakes it and the last one out releases the transport.  No
+ * callback of anybody runs here.  Without a descriptor left for the wake-up the thread looks
+ * again every 20 ms: running out of descriptors never turns into a failed read.
+ */
+#include "channel/channel-priv.h"
+#include "channel/wait-seed.h"
+
+enum { NO_WAKE_FD_LOOK_MS = 20 };
+
+/* ---- conditions ---- */
+
+GIOCondition qio_channel_class_condition(GIOCondition condition)
+{
+    return (condition & G_IO_OUT) |
+           (condition & (G_IO_IN | QIO_CHANNEL_MORE) ? G_IO_IN : 0);
+}
+
+GIOCondition qio_channel_report(GIOCondition asked, GIOCondition ready)
+{
+    GIOCondition always = G_IO_ERR | G_IO_HUP | G_IO_NVAL;
+
+    if ((ready & G_IO_IN) && (asked & QIO_CHANNEL_MORE)) {
+        ready |= QIO_CHANNEL_MORE;
+    }
+    return ready & (asked | always);
+}
+
+GIOCondition qio_channel_soft_ready(QIOChannel *ioc, GIOCondition condition)
+{
+    QIOChannelClass *klass = qio_channel_class(ioc);
+    GIOCondition ready = 0;
+    int advanced;
+
+    if ((condition & G_IO_IN) && qio_channel_priv(ioc)->ahead && qio_readahead_ready(ioc)) {
+        ready = G_IO_IN;
+    }
+    if (klass->io_advance) {
+        advanced = klass->io_advance(ioc, qio_channel_class_condition(condition));
+        /* An error that stops the layer is ready: the next transfer tells what it is. */
+        ready |= qio_channel_report(condition, advanced < 0 ? G_IO_IN | G_IO_OUT | G_IO_ERR
+                                                            : (GIOCondition)advanced);
+    }
+    return ready;
+}
+
+/* ---- the thread's wake-up descriptor ---- */
+
+static pthread_key_t wake_key;
+static pthread_once_t wake_once = PTHREAD_ONCE_INIT;
+
+static void wake_fd_close(void *value)
+{
+    sys_close(GPOINTER_TO_INT(value) - 1);
+}
+
+static void wake_key_make(void)
+{
+    pthread_key_create(&wake_key, wake_fd_close);
+}
+
+/* Returns: the descriptor, -1 when none could be had. */
+static int thread_wake_fd(void)
+{
+    int fd;
+
+    pthread_once(&wake_once, wake_key_make);
+    fd = GPOINTER_TO_INT(pthread_getspecific(wake_key)) - 1;
+    if (fd < 0) {
+        fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (fd >= 0) {
+            pthread_setspecific(wake_key, GINT_TO_POINTER(fd + 1));
+        }
+    }
+    return fd;
+}
+
+static void wake_fd_drain(int fd)
+{
+    uint64_t count;
+    ssize_t n;
+
+    do {
+        n = sys_read(fd, &count, sizeof(count));
+    } while (n < 0 && errno == EINTR);
+}
+
+/* ---- sleepers ---- */
+
+void qio_channel_waiter_add(QIOChannel *ioc, QIOWaiter *waiter)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+
+    pthread_mutex_lock(&priv->lock);
+    waiter->next = priv->waiters;
+    priv->waiters = waiter;
+    pthread_mutex_unlock(&priv->lock);
+}
+
+void qio_channel_waiter_remove(QIOChannel *ioc, QIOWaiter *waiter)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    QIOWaiter **link;
+
+    pthread_mutex_lock(&priv->lock);
+    for (link = &priv->waiters; *link != waiter; link = &(*link)->next) {
+    }
+    *link = waiter->next;
+    pthread_mutex_unlock(&priv->lock);
+    if (waiter->woken && waiter->wake_fd >= 0) {
+        wake_fd_drain(waiter->wake_fd);
+    }
+}
+
+static void wake(QIOWaiter *waiter)
+{
+    const uint64_t one = 1;
+    ssize_t n;
+
+    waiter->woken = true;
+    if (waiter->context) {
+        g_main_context_wakeup(waiter->context);
+    } else if (waiter->wake_fd >= 0) {
+        do {
+            n = sys_write(waiter->wake_fd, &one, sizeof(one));
+        } while (n < 0 && errno == EINTR);
+    }
+}
+
+void qio_channel_wake_waiters(QIOChannel *ioc, GIOCondition condition, QIOErrorCode reason)
+{
+    QIOWaiter *waiter;
+
+    for (waiter = qio_channel_priv(ioc)->waiters; waiter; waiter = waiter->next) {
+        if (!(qio_channel_class_condition(waiter->condition) &
+              qio_channel_class_condition(condition))) {
+            continue;
+        }
+        if (reason != 0) {
+            atomic_store(&waiter->reason, reason);
+        }
+        wake(waiter);
+    }
+}
+
+void qio_channel_set_waiter_error(QIOWaiter *waiter, Error **errp)
+{
+    qio_error_set(errp, QIO_ERROR_CANCELLED, "waiting was cancelled");
+}
+
+/* ---- waiting ---- */
+
+static int watch_fds(QIOChannel *ioc, GIOCondition condition, struct pollfd *fds)
+{
+    QIOPollFd named[QIO_POLL_MAX];
+    int n = qio_channel_class(ioc)->io_poll(ioc, qio_channel_class_condition(condition), named,
+                                            QIO_POLL_MAX);
+    int i;
+
+    for (i = 0; i < n; i++) {
+        fds[i].fd = named[i].fd;
+        fds[i].events = (short)named[i].events;
+        fds[i].revents = 0;
+    }
+    return n;
+}
+
+static GIOCondition fired(const struct pollfd *fds, int n)
+{
+    GIOCondition ready = 0;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        ready |= (GIOCondition)fds[i].revents;
+    }
+    return ready;
+}
+
+/* One look, without sleeping.  Returns: conditions, 0 = not ready, -1 */
+static int look(QIOChannel *ioc, GIOCondition condition, Error **errp)
+{
+    struct pollfd fds[QIO_POLL_MAX];
+    GIOCondition ready = qio_channel_soft_ready(ioc, condition);
+    int n, r;
+
+    if (ready) {
+        return (int)ready;
+    }
+    n = watch_fds(ioc, condition, fds);
+    if (n <= 0) {
+        return 0;
+    }
+    do {
+        r = sys_poll(fds, (nfds_t)n, 0);
+    } while (r < 0 && errno == EINTR);
+    if (r < 0) {
+        qio_error_set_errno(errp, errno, "cannot poll the channel's descriptor");
+        return -1;
+    }
+    if (r == 0) {
+        return 0;
+    }
+    if (!qio_channel_class(ioc)->io_advance) {
+        return (int)qio_channel_report(condition, fired(fds, n));
+    }
+    return (int)qio_channel_soft_ready(ioc, condition);
+}
+
+/* One sleep.  Returns: > 0 conditions, 0 look at the time and go on, -1 */
+static int sleep_once(QIOChannel *ioc, GIOCondition condition, QIOWaiter *waiter,
+                      int64_t deadline_ns, bool interruptible, Error **errp)
+{
+    struct pollfd fds[QIO_POLL_MAX + 1];
+    int n = watch_fds(ioc, condition, fds);
+    int timeout_ms = sys_ms_left(deadline_ns);
+    int total = n;
+    int r;
+
+    if (waiter->wake_fd >= 0) {
+        fds[total++] = (struct pollfd){ .fd = waiter->wake_fd, .events = POLLIN };
+    } else if (timeout_ms < 0 || timeout_ms > NO_WAKE_FD_LOOK_MS) {
+        timeout_ms = NO_WAKE_FD_LOOK_MS;
+    }
+    r = sys_poll(fds, (nfds_t)total, timeout_ms);
+    if (r < 0 && errno == EINTR) {
+        if (interruptible) {
+            qio_error_set(errp, QIO_ERROR_INTR, "a signal ended the wait");
+            return -1;
+        }
+        return 0;
+    }
+    if (r < 0) {
+        qio_error_set_errno(errp, errno, "cannot poll the channel's descriptor");
+        return -1;
+    }
+    if (total > n && fds[n].revents) {
+        wake_fd_drain(waiter->wake_fd);
+    }
+    if (qio_channel_class(ioc)->io_advance) {
+        return 0;
+    }
+    return (int)qio_channel_report(condition, fired(fds, n));
+}
+
+static int sleep_until(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,
+                       bool interruptible, Error **errp)
+{
+    QIOWaiter waiter = { .condition = condition, .wake_fd = thread_wake_fd() };
+    int ready = 0;
+
+    if (qio_channel_enter(ioc, QIO_USE_ONE, errp) < 0) {
+        return -1;
+    }
+    qio_channel_waiter_add(ioc, &waiter);
+    for (;;) {
+        if (atomic_load(&waiter.reason) != 0 || qio_channel_closing(ioc)) {
+            qio_channel_set_waiter_error(&waiter, errp);
+            ready = -1;
+            break;
+        }
+        ready = (int)qio_channel_soft_ready(ioc, condition);
+        if (ready) {
+            break;
+        }
+        ready = sleep_once(ioc, condition, &waiter, deadline_ns, interruptible, errp);
+        if (ready || (deadline_ns != QIO_NEVER && sys_ms_left(deadline_ns) == 0)) {
+            break;
+        }
+    }
+    qio_channel_waiter_remove(ioc, &waiter);
+    qio_channel_leave(ioc, QIO_USE_ONE);
+    return ready;
+}
+
+static int check_condition(GIOCondition condition, Error **errp)
+{
+    GIOCondition known = G_IO_IN | G_IO_OUT | QIO_CHANNEL_MORE | G_IO_ERR | G_IO_HUP | G_IO_NVAL;
+
+    if ((condition & ~known) || !qio_channel_class_condition(condition)) {
+        qio_error_set(errp, QIO_ERROR_INVAL,
+                      "condition: 0x%x; wait for IN (1), OUT (4) or both", (unsigned)condition);
+        return -1;
+    }
+    return 0;
+}
+
+/* The first look, before any deadline is worked out. */
+static int begin_wait(QIOChannel *ioc, GIOCondition condition, Error **errp)
+{
+    if (check_condition(condition, errp) < 0) {
+        return -1;
+    }
+    if (qio_channel_closing(ioc)) {
+        qio_channel_set_closed_error(ioc, errp);
+        return -1;
+    }
+    if (!qio_channel_class(ioc)->io_poll) {
+        return 0;
+    }
+    return look(ioc, condition, errp);
+}
+
+static int go_on_waiting(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,
+                         bool interruptible, Error **errp)
+{
+    if (!qio_channel_class(ioc)->io_poll) {
+        return qio_channel_wait_seed(ioc, condition, deadline_ns, errp);
+    }
+    if (deadline_ns == 0) {
+        return 0;
+    }
+    return sleep_until(ioc, condition, deadline_ns, interruptible, errp);
+}
+
+int qio_channel_wait_deadline(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,
+                              bool interruptible, Error **errp)
+{
+    int ready = begin_wait(ioc, condition, errp);
+
+    if (ready != 0) {
+        return ready;
+    }
+    return go_on_waiting(ioc, condition, deadline_ns, interruptible, errp);
+}
+
+int qio_channel_wait_timeout(QIOChannel *ioc, GIOCondition condition, int timeout_ms,
+                             Error **errp)
+{
+    int ready = begin_wait(ioc, condition, errp);
+
+    if (ready != 0) {
+        return ready;
+    }
+    return go_on_waiting(ioc, condition, timeout_ms == 0 ? 0 : sys_deadline_ns(timeout_ms), true,
+                         errp);
+}
+
+void qio_channel_wait(QIOChannel *ioc, GIOCondition condition)
+{
+    Error *err = NULL;
+
+    if (qio_channel_wait_deadline(ioc, condition, QIO_NEVER, false, &err) < 0 &&
+        qio_error_get_code(err) == QIO_ERROR_INVAL) {
+        g_critical("qio_channel_wait: %s", qio_error_get_pretty(err));
+    }
+    qio_error_free(err);
+}
+
+int qio_channel_get_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, Error **errp)
+{
+    QIOChannelClass *klass = qio_channel_class(ioc);
+    QIOPollFd named[QIO_POLL_MAX];
+    int n;
+
+    if (condition != G_IO_IN && condition != G_IO_OUT && condition != QIO_CHANNEL_MORE) {
+        qio_error_set(errp, QIO_ERROR_INVAL,
+                      "condition: 0x%x; ask for exactly one of IN (1), MORE (2), OUT (4)",
+                      (unsigned)condition);
+        return -1;
+    }
+    if (qio_channel_closing(ioc)) {
+        qio_channel_set_closed_error(ioc, errp);
+        return -1;
+    }
+    if (!klass->io_poll) {
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "a channel of type '%s' names no descriptor",
+                      G_OBJECT_TYPE_NAME(ioc));
+        return -1;
+    }
+    if (qio_channel_soft_ready(ioc, condition)) {
+        return 1;
+    }
+    n = klass->io_poll(ioc, qio_channel_class_condition(condition), named, QIO_POLL_MAX);
+    if (n != 1) {
+        qio_error_set(errp, QIO_ERROR_NOTSUP,
+                      "this channel is not waited for by one descriptor: watch it in a loop");
+        return -1;
+    }
+    *out = named[0];
+    return 0;
+}
+
+int qio_poll_fds(struct pollfd *fds, nfds_t nfds, int64_t deadline_ns, bool interruptible)
+{
+    for (;;) {
+        int timeout_ms = sys_ms_left(deadline_ns);
+        int r = sys_poll(fds, nfds, timeout_ms);
+
+        if (r > 0 || (r < 0 && (errno != EINTR || interruptible))) {
+            return r;
+        }
+        if (r == 0 && deadline_ns != QIO_NEVER && sys_ms_left(deadline_ns) == 0) {
+            return 0;
+        }
+    }
+}
