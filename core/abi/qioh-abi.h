@@ -248,8 +248,7 @@ qioh_ssize qioh_channel_peek(qioh_channel *channel, void *buf, size_t len, uint3
 qioh_ssize qioh_channel_read_until(qioh_channel *channel, void *buf, size_t cap,
                                    const qioh_iovec *delims, size_t ndelims, size_t limit,
                                    uint32_t flags, qioh_error *error);
-/* puts bytes back in front of what is to be read, for a reader that gives up half-way.  After
-   AGAIN from read_until or peek the bytes looked at are not ready: a wait is for more */
+/* puts bytes back in front of what is to be read, for a reader that gives up half-way */
 qioh_status qioh_channel_unread(qioh_channel *channel, const void *buf, size_t len,
                                 qioh_error *error);
 qioh_ssize qioh_channel_pread(qioh_channel *channel, void *buf, size_t len, int64_t offset,

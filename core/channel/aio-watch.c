@@ -255,24 +255,13 @@ QIOLoopWatch *qio_channel_add_aio_watch(QIOChannel *ioc, AioContext *ctx, GIOCon
         return NULL;
     }
     wrap = wrap_new(ioc, ctx);
+    if (!func) {
+        return wrap_add(wrap, ctx, condition, NULL, user_data, notify, errp);
+    }
     wrap->func = func;
     wrap->data = user_data;
     wrap->notify = notify;
     return wrap_add(wrap, ctx, condition, call_func, wrap_ref(wrap), call_notify, errp);
-}
-
-QIOLoopWatch *qio_channel_add_aio_watch_queued(QIOChannel *ioc, AioContext *ctx,
-                                               GIOCondition condition, void *opaque,
-                                               GDestroyNotify destroy, Error **errp)
-{
-    ctx = ctx ? ctx : qio_get_main_aio_context();
-    if (check_watch(ioc, ctx, condition, errp) < 0) {
-        if (destroy) {
-            destroy(opaque);
-        }
-        return NULL;
-    }
-    return wrap_add(wrap_new(ioc, ctx), ctx, condition, NULL, opaque, destroy, errp);
 }
 
 /* ---- what close and notify do ---- */

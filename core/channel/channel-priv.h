@@ -84,6 +84,8 @@ static inline bool qio_channel_closing(QIOChannel *ioc)
 int qio_channel_enter(QIOChannel *ioc, uint32_t use, Error **errp);
 /* Leaves again; the last one out of a closing channel releases the transport. */
 void qio_channel_leave(QIOChannel *ioc, uint32_t use);
+/* Close without io_close_wait: when the last reference goes. */
+int qio_channel_close_now(QIOChannel *ioc, Error **errp);
 void qio_channel_set_closed_error(QIOChannel *ioc, Error **errp);
 
 /* ---- io.c ---- */
@@ -171,11 +173,6 @@ void qio_channel_cancel_yields(QIOChannel *ioc, GIOCondition condition);
 void qio_channel_free_yields(QIOChannel *ioc);
 /* Software readiness changed: everybody who waits looks again.  Any thread. */
 void qio_channel_kick(QIOChannel *ioc);
-/* The queued form of qio_channel_add_aio_watch(): qio_loop_next() reports it with opaque. */
-QIOLoopWatch *qio_channel_add_aio_watch_queued(QIOChannel *ioc, AioContext *ctx,
-                                               GIOCondition condition, void *opaque,
-                                               GDestroyNotify destroy, Error **errp);
-
 /* Suspends the current coroutine until condition holds.  Returns: 0, -1 (TIMEOUT, CANCELLED,
  * CLOSED, NOTSUP) */
 int qio_channel_yield_deadline(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,

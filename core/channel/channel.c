@@ -3,7 +3,8 @@
  * channel/channel.c: the base class as a type, its features, name and the plain methods.
  *
  * Owns: making and ending of the base class's state.  Rule: dispose closes a channel that was
- * not closed; it runs before any subclass frees its own state.
+ * not closed, without waiting for the other side; it runs before any subclass frees its own
+ * state.
  */
 #include <string.h>
 #include "channel/channel-priv.h"
@@ -22,7 +23,7 @@ static void channel_init(GTypeInstance *instance, gpointer klass)
 
 static void channel_dispose(GObject *object)
 {
-    qio_channel_close((QIOChannel *)object, NULL);
+    qio_channel_close_now((QIOChannel *)object, NULL);
     G_OBJECT_CLASS(channel_parent_class)->dispose(object);
 }
 

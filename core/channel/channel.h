@@ -231,9 +231,6 @@ ssize_t qio_channel_try_read_until(QIOChannel *ioc, void *buf, size_t cap,
                                    const struct iovec *delims, size_t ndelims, size_t limit,
                                    Error **errp);
 
-/* Bytes that a peek or a read_until answered ERR_BLOCK over stop counting as ready until more
- * come or any are read: waiting after ERR_BLOCK waits for more, it does not spin. */
-
 /**
  * qio_channel_unread:
  *

@@ -95,7 +95,7 @@ static bool begin_close(QIOChannel *ioc)
     return true;
 }
 
-int qio_channel_close(QIOChannel *ioc, Error **errp)
+int qio_channel_close_now(QIOChannel *ioc, Error **errp)
 {
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
 
@@ -108,6 +108,19 @@ int qio_channel_close(QIOChannel *ioc, Error **errp)
     qio_channel_end_sources(ioc);
     qio_channel_end_aio_watches(ioc);
     return leave(ioc, QIO_USE_ONE, errp);
+}
+
+int qio_channel_close(QIOChannel *ioc, Error **errp)
+{
+    QIOChannelClass *klass = qio_channel_class(ioc);
+    bool first = !qio_channel_closing(ioc);
+    int ret = qio_channel_close_now(ioc, errp);
+
+    /* Who comes second may return before the first has waited: the channel is closed for both. */
+    if (first && klass->io_close_wait && klass->io_close_wait(ioc, ret < 0 ? NULL : errp) < 0) {
+        ret = -1;
+    }
+    return ret;
 }
 
 bool qio_channel_is_closed(QIOChannel *ioc)

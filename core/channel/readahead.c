@@ -251,3 +251,56 @@ ssize_t qio_readahead_fill(QIOChannel *ioc, QIOReadAhead *ahead, size_t want, Er
     qio_error_propagate(errp, err);
     return n;
 }
+
+/* ---- giving back ---- */
+
+/* Room for len more bytes in front of what is held. */
+static bool make_room_in_front(QIOReadAhead *ahead, size_t len)
+{
+    size_t held = ahead->end - ahead->start;
+    uint8_t *buf;
+
+    if (ahead->start >= len) {
+        return true;
+    }
+    buf = g_try_malloc(len + held + CHUNK_MIN);
+    if (!buf) {
+        return false;
+    }
+    if (held > 0) {
+        memcpy(buf + len, ahead->buf + ahead->start, held);
+    }
+    ahead->fds_at = ahead->fds_at - ahead->start + len;
+    g_free(ahead->buf);
+    ahead->buf = buf;
+    ahead->cap = len + held + CHUNK_MIN;
+    set_bounds(ahead, len, len + held);
+    return true;
+}
+
+int qio_channel_unread(QIOChannel *ioc, const void *buf, size_t len, Error **errp)
+{
+    QIOReadAhead *ahead;
+
+    if (qio_channel_closing(ioc)) {
+        qio_channel_set_closed_error(ioc, errp);
+        return -1;
+    }
+    if (len == 0) {
+        return 0;
+    }
+    if (!buf) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "buf: NULL with a len of %zu", len);
+        return -1;
+    }
+    ahead = qio_readahead_get(ioc);
+    if (len > SSIZE_MAX / 2 || !make_room_in_front(ahead, len)) {
+        qio_error_set(errp, QIO_ERROR_NOMEM, "no memory to take back %zu bytes", len);
+        return -1;
+    }
+    memcpy(ahead->buf + ahead->start - len, buf, len);
+    set_bounds(ahead, ahead->start - len, ahead->end);
+    ahead->scanned = 0;
+    qio_channel_kick(ioc);
+    return 0;
+}
