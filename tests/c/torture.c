@@ -104,7 +104,7 @@ typedef struct Torture {
     char first_failure[100];
 } Torture;
 
-static Point current;       /* of this process */
+static Point current = { .call = SEAM_NCALLS };      /* of this process */
 
 static void name_point(const Point *point, char *buf, size_t cap)
 {
@@ -138,6 +138,10 @@ static void run_point(void *opaque)
 /* What the caller has to try again, and so cannot last for ever. */
 static bool is_passing(SeamCall call, int number)
 {
+    /* An aborted client is passed over like an interruption: no client aborts for ever. */
+    if (call == SEAM_accept4 && number == ECONNABORTED) {
+        return true;
+    }
     if (call == SEAM_posix_spawn || (call == SEAM_connect && number == EAGAIN)) {
         return false;
     }
@@ -194,6 +198,11 @@ static void run_hit(Torture *torture, const FaultRow *row, int hit)
         run(torture, (Point) { row->call, hit, 1, 0, SEAM_SHORT_BY_1 });
         run(torture, (Point) { row->call, hit, SEAM_ALWAYS, 0, SEAM_ONE_BYTE });
     }
+}
+
+int torture_call(void)
+{
+    return current.call == SEAM_NCALLS ? -1 : (int)current.call;
 }
 
 bool torture_knows(int call)

@@ -34,6 +34,9 @@ bool torture_may_fail(void);
 /* Anything struck, also what is to be tried again. */
 bool torture_struck(void);
 
+/* The call (a SeamCall) that was chosen for this run, -1 in a clean run. */
+int torture_call(void);
+
 /* The table says how this call (a SeamCall) can fail. */
 bool torture_knows(int call);
 
