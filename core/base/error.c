@@ -239,30 +239,31 @@ void qio_error_report(Error *err)
     qio_error_free(err);
 }
 
+static size_t escaped_length(uint8_t byte)
+{
+    return byte >= 0x20 && byte < 0x7f && byte != '\\' ? 1 : 4;
+}
+
 char *qio_escape_bytes(const void *bytes, size_t len, char *buf, size_t cap)
 {
     const uint8_t *in = bytes;
-    size_t used = 0;
-    size_t i;
+    size_t total = 0, used = 0;
+    size_t i, room;
 
+    for (i = 0; i < len && total < cap; i++) {
+        total += escaped_length(in[i]);
+    }
     if (cap == 0) {
         return buf;
     }
-    for (i = 0; i < len; i++) {
-        bool plain = in[i] >= 0x20 && in[i] < 0x7f && in[i] != '\\';
-        size_t need = plain ? 1 : 4;
-        size_t keep = i + 1 < len ? 4 : 1;      /* room for "..." and the final NUL */
-
-        if (used + need + keep > cap) {
-            g_strlcpy(buf + used, "...", cap - used);
-            return buf;
-        }
-        if (plain) {
+    room = total < cap ? cap - 1 : cap - MIN(cap, (size_t)4);   /* "..." and the final NUL */
+    for (i = 0; i < len && used + escaped_length(in[i]) <= room; i++) {
+        if (escaped_length(in[i]) == 1) {
             buf[used++] = (char)in[i];
         } else {
             used += (size_t)snprintf(buf + used, cap - used, "\\x%02x", in[i]);
         }
     }
-    buf[used] = '\0';
+    g_strlcpy(buf + used, total < cap ? "" : "...", cap - used);
     return buf;
 }
