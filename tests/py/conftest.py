@@ -13,6 +13,10 @@ import pytest
 
 IN_CI = os.environ.get('CI') == 'true'
 
+# A sanitizer's library that ./run put in front is for this process; programs that tests start
+# do without it (one that needs it is started with ./run, which has QIO_PRELOAD).
+os.environ.pop('LD_PRELOAD', None)
+
 
 def open_fds():
     """{number: what it is} of this process, such as {5: 'socket:[1234]'}."""
