@@ -18,6 +18,8 @@
  * How a subject is waited for.  All calls: subject, the conditions the watch wants.
  *   advance  moves bytes into a layer and says which of `wanted` are ready now in software.
  *   poll     names the descriptors to wait for; the count, 0 when software alone decides.
+ *            Asked once of a direct subject, by the thread that adds the watch; of the others
+ *            whenever advance left them not ready.
  *   direct   true: readiness of the descriptors is readiness of the subject (a socket);
  *            false: a descriptor's event only means that advance must be asked again (TLS).
  *   ref/unref keep the subject alive while the watch exists.
@@ -44,8 +46,9 @@ typedef gboolean (*QIOSubjectFunc)(QIOLoopWatch *watch, GIOCondition condition, 
 /*
  * Adds a watch on a subject.  func NULL makes it queued: qio_loop_next() reports it, with
  * opaque as it was given, and never calls anything.  destroy runs exactly once, also on
- * failure: for a queued watch right after its QIO_LOOP_RELEASED was reported, or in
- * qio_aio_context_close().
+ * failure: for a queued watch at the start of the first call (next, dispatch, close) after
+ * its QIO_LOOP_RELEASED was reported, so that the event's opaque is good until then; at once
+ * when the loop is closed, or there is no main loop.
  */
 QIOLoopWatch *qio_loop_add_subject(AioContext *ctx, void *subject, const QIOLoopSubjectOps *ops,
                                    GIOCondition condition, QIOSubjectFunc func, void *opaque,
@@ -56,6 +59,15 @@ QIOLoopWatch *qio_loop_add_fd_queued(AioContext *ctx, int fd, GIOCondition condi
                                      void *opaque, GDestroyNotify destroy, Error **errp);
 QIOLoopWatch *qio_loop_add_timer_queued(AioContext *ctx, int64_t after_ms, int64_t every_ms,
                                         void *opaque, GDestroyNotify destroy, Error **errp);
+
+/*
+ * Takes a descriptor out of every loop: call it before a descriptor that some subject named
+ * is closed or given away, after ending the subject's watches.  A loop keeps a registration
+ * for the next waiter, and epoll itself keeps it as long as a copy is open in any process.
+ * Watches that still wait for it are ended, or asked again when their subject is not direct.
+ * Any thread.
+ */
+void qio_loop_forget_fd(int fd);
 
 /* Asks a watch to advance again in the next dispatch.  Any thread. */
 void qio_loop_watch_kick(QIOLoopWatch *watch);
@@ -74,7 +86,7 @@ AioContext *qio_loop_watch_get_context(QIOLoopWatch *watch);
 typedef struct QIOLoopEvent {
     QIOLoopKind kind;
     GIOCondition condition;
-    QIOLoopWatch *watch;    /* borrowed */
+    QIOLoopWatch *watch;    /* borrowed: good until the next call that dispatches or reports */
     void *opaque;
 } QIOLoopEvent;
 
