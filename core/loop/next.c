@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * loop/next.c: queued events, for programs that take no callbacks.
+ *
+ * Owns: qio_loop_next().
+ * Rule: it calls no function and no destroy notify of a watch that has a function.  Readiness
+ * of a descriptor is a level: what does not fit into the caller's array stays on the list
+ * only to keep its place, and is reported later if a new look at epoll confirms it.  So with
+ * room for one event at a time the watches still take turns.
+ * What an event lends out (the watch, opaque) stays good until the next call.
+ */
+#include "loop/context.h"
+
+static void remember(AioContext *ctx, QIOLoopWatch *watch)
+{
+    g_ptr_array_add(ctx->reported, watch);
+}
+
+void qio_loop_drop_reported(AioContext *ctx)
+{
+    GPtrArray *lent = ctx->reported;
+
+    if (!lent->len) {
+        return;
+    }
+    ctx->reported = g_ptr_array_new();
+    pthread_mutex_unlock(&ctx->lock);
+    for (guint i = 0; i < lent->len; i++) {
+        QIOLoopWatch *watch = lent->pdata[i];
+        GDestroyNotify destroy = watch->let_go ? watch->destroy : NULL;
+
+        if (destroy) {
+            watch->destroy = NULL;
+            destroy(watch->opaque);
+        }
+        qio_loop_watch_unref(watch);
+    }
+    pthread_mutex_lock(&ctx->lock);
+    g_ptr_array_free(lent, TRUE);
+}
+
+static int report_ready(AioContext *ctx, QIOLoopEvent *events, int cap)
+{
+    int n = 0;
+
+    for (guint left = ctx->ready_queued.length; left > 0 && n < cap; left--) {
+        GList *node = ctx->ready_queued.head;
+
+        if (!node) {
+            break;
+        }
+        if (qio_loop_watch_report(node->data, &events[n])) {
+            remember(ctx, events[n].watch);
+            n++;
+        }
+    }
+    return n;
+}
+
+/* After the ready ones: a watch's last event comes last. */
+static int report_released(AioContext *ctx, QIOLoopEvent *events, int cap)
+{
+    int n = 0;
+    GList *node;
+
+    while (n < cap && (node = g_queue_pop_head_link(&ctx->releases_queued))) {
+        QIOLoopWatch *watch = node->data;
+
+        watch->let_go = true;
+        events[n++] = (QIOLoopEvent) {
+            .kind = QIO_LOOP_RELEASED,
+            .watch = watch,
+            .opaque = watch->opaque,
+        };
+        remember(ctx, watch);   /* with the loop's reference */
+    }
+    return n;
+}
+
+int qio_loop_next(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms,
+                  bool *callbacks_due, Error **errp)
+{
+    QIOLoopHarvest harvest = { .puller = QIO_LOOP_FOR_NEXT };
+    int64_t deadline_ns = qio_loop_deadline_ns(timeout_ms);
+    int n = 0;
+
+    *callbacks_due = false;
+    if (cap < 1) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "cap: %d events is no room for any", cap);
+        return -1;
+    }
+    ctx = qio_loop_resolve(ctx, errp);
+    if (!ctx || qio_loop_begin(ctx, errp) < 0) {
+        return -1;
+    }
+    do {
+        qio_loop_run_asks(ctx);
+        if (qio_loop_harvest(ctx, deadline_ns, &harvest, errp) < 0) {
+            n = -1;
+            break;
+        }
+        qio_loop_run_asks(ctx);
+        n = report_ready(ctx, events, cap);
+        n += report_released(ctx, events + n, cap - n);
+        *callbacks_due = harvest.others || qio_loop_callbacks_due(ctx);
+    } while (!n && !harvest.woken && !*callbacks_due && !qio_loop_is_past(deadline_ns));
+    qio_loop_end(ctx);
+    return n;
+}
