@@ -7,6 +7,7 @@
  * while the same thread is inside the table (backtrace may allocate) is not recorded.
  */
 #include "alloc.h"
+#include "runner.h"
 
 #include <errno.h>
 #include <execinfo.h>
@@ -19,16 +20,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define ALLOC_IS_SANITIZERS 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
-    __has_feature(memory_sanitizer)
-#define ALLOC_IS_SANITIZERS 1
-#endif
-#endif
-
-#ifdef ALLOC_IS_SANITIZERS
+#if TEST_UNDER_SANITIZER
 
 AllocCount alloc_count(void)
 {

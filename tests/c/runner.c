@@ -32,13 +32,6 @@
 #define SANITIZER_FACTOR 4
 #define RUNS_FOR_A_LEAK 4       /* one that fills caches, three that must leave more */
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define UNDER_SANITIZER 1
-#else
-#define UNDER_SANITIZER 0
-#endif
-
-void __lsan_do_leak_check(void) __attribute__((weak));
 int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
 void __gcov_dump(void) __attribute__((weak));
 
@@ -72,7 +65,7 @@ int test_scale_timeout(int timeout_s)
     if (factor != NULL && atoi(factor) > 0) {
         return timeout_s * atoi(factor);
     }
-    return UNDER_SANITIZER ? timeout_s * SANITIZER_FACTOR : timeout_s;
+    return TEST_UNDER_SANITIZER ? timeout_s * SANITIZER_FACTOR : timeout_s;
 }
 
 const char *test_verdict_name(TestVerdict verdict)
@@ -354,7 +347,7 @@ static TestVerdict judge(int status, int timeout_s, Page *shared)
         /* Sanitizers end the process with a status of their own. */
         snprintf(shared->message, sizeof(shared->message), "exit status %d",
                  WEXITSTATUS(status));
-        return UNDER_SANITIZER && WEXITSTATUS(status) != 0 ? TEST_CRASHED : TEST_UNFINISHED;
+        return TEST_UNDER_SANITIZER && WEXITSTATUS(status) != 0 ? TEST_CRASHED : TEST_UNFINISHED;
     }
     return atomic_load(&shared->verdict);
 }

@@ -18,6 +18,19 @@
 #include <stddef.h>
 #include <string.h>
 
+/* The heap belongs to a sanitizer: its own leak check takes the place of the counters. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TEST_UNDER_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+    __has_feature(memory_sanitizer)
+#define TEST_UNDER_SANITIZER 1
+#endif
+#endif
+#ifndef TEST_UNDER_SANITIZER
+#define TEST_UNDER_SANITIZER 0
+#endif
+
 #define TEST_MESSAGE 1500      /* bytes that hold any message of a verdict */
 
 /* How a test ended. */

@@ -167,7 +167,7 @@ FAIL_TEST(byte_leak_by_realloc, TEST_BYTE_LEAK)
     kept = NULL;
 }
 
-#ifndef __SANITIZE_ADDRESS__
+#if !TEST_UNDER_SANITIZER
 /* Reachable, so LeakSanitizer would not tell; the counters do. */
 FAIL_TEST(byte_leak_still_reachable, TEST_BYTE_LEAK)
 {
@@ -300,7 +300,7 @@ FAIL_TEST(note_is_shown, TEST_CRASHED)
     abort();
 }
 
-#ifndef __SANITIZE_ADDRESS__
+#if !TEST_UNDER_SANITIZER
 TEST(allocator_counts)
 {
     AllocCount before = alloc_count();
