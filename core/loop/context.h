@@ -109,6 +109,7 @@ struct AioContext {
     atomic_bool quit;
     atomic_bool notified;           /* qio_aio_context_notify() since the last harvest */
 
+    bool broken;                    /* qio_loop_break(); the dispatcher's, without the lock */
     bool closed;
     bool exposed;                   /* somebody may poll epfd outside the library */
     bool signalled;                 /* wakefd is known to be readable */

@@ -27,6 +27,21 @@ static QIOLoopDeferred *steal(AioContext *ctx)
     return head;
 }
 
+/* Back in front, after a break. */
+static void put_back(AioContext *ctx, QIOLoopDeferred *rest)
+{
+    QIOLoopDeferred **end = &rest->next;
+
+    while (*end) {
+        end = &(*end)->next;
+    }
+    *end = ctx->deferred;
+    if (!ctx->deferred) {
+        ctx->deferred_end = end;
+    }
+    ctx->deferred = rest;
+}
+
 static void finish(QIOLoopDeferred *call, bool run)
 {
     if (!call->func) {
@@ -49,7 +64,7 @@ static int finish_all(AioContext *ctx, bool run)
         return 0;
     }
     pthread_mutex_unlock(&ctx->lock);
-    while (call) {
+    while (call && !(run && ctx->broken)) {
         QIOLoopDeferred *next = call->next;
 
         finish(call, run);
@@ -57,6 +72,9 @@ static int finish_all(AioContext *ctx, bool run)
         n++;
     }
     pthread_mutex_lock(&ctx->lock);
+    if (call) {
+        put_back(ctx, call);
+    }
     return n;
 }
 

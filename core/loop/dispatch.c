@@ -24,6 +24,7 @@ int qio_loop_begin(AioContext *ctx, Error **errp)
         return -1;
     }
     atomic_store(&ctx->dispatcher, qio_loop_this_thread());
+    ctx->broken = false;
     qio_aio_context_ref(ctx);
     qio_loop_drop_reported(ctx);
     return 0;
@@ -35,6 +36,13 @@ void qio_loop_end(AioContext *ctx)
     atomic_store(&ctx->dispatcher, NULL);
     pthread_mutex_unlock(&ctx->lock);
     qio_aio_context_unref(ctx);
+}
+
+void qio_loop_break(AioContext *ctx)
+{
+    if (qio_loop_is_dispatching(ctx)) {
+        ctx->broken = true;
+    }
 }
 
 bool qio_loop_is_dispatching(AioContext *ctx)
@@ -156,7 +164,9 @@ static int take_turns(AioContext *ctx, int64_t deadline_ns, bool *others, Error 
         qio_loop_run_asks(ctx);
         ran = qio_loop_run_releases(ctx);
         ran += qio_loop_run_deferred(ctx);
-        ran += qio_loop_run_ready(ctx);
+        if (!ctx->broken) {
+            ran += qio_loop_run_ready(ctx);
+        }
         qio_loop_run_asks(ctx);
         *others = harvest.others || qio_loop_queued_due(ctx);
     } while (!ran && !harvest.woken && !*others && !qio_loop_is_past(deadline_ns));
@@ -191,7 +201,7 @@ int qio_aio_context_run(AioContext *ctx, Error **errp)
     if (!ctx || qio_loop_begin(ctx, errp) < 0) {
         return -1;
     }
-    while (ran >= 0 && !atomic_exchange(&ctx->quit, false)) {
+    while (ran >= 0 && !ctx->broken && !atomic_exchange(&ctx->quit, false)) {
         ran = take_turns(ctx, QIO_NEVER, &others, errp);
         if (ran == 0 && others) {
             /* qio_loop_next() gets BUSY while run dispatches: this would spin for ever. */

@@ -236,6 +236,19 @@ static int fire(QIOLoopWatch *watch)
     return ran;
 }
 
+/* After a break: what did not get its turn comes first in the next. */
+static void put_back(AioContext *ctx, GQueue *due)
+{
+    GList *node;
+
+    while ((node = g_queue_pop_tail_link(due))) {
+        QIOLoopWatch *watch = node->data;
+
+        watch->ready_in = &ctx->ready[ctx->filling];
+        g_queue_push_head_link(watch->ready_in, node);
+    }
+}
+
 int qio_loop_run_ready(AioContext *ctx)
 {
     GQueue *due = &ctx->ready[ctx->filling];
@@ -243,9 +256,10 @@ int qio_loop_run_ready(AioContext *ctx)
 
     /* What becomes ready from here on waits for the next turn. */
     ctx->filling ^= 1;
-    while (due->head) {
+    while (due->head && !ctx->broken) {
         ran += fire(due->head->data);
     }
+    put_back(ctx, due);
     return ran;
 }
 
