@@ -178,19 +178,28 @@ typedef int32_t (*qioh_timer_fn)(qioh_watch *watch, void *user_data, qioh_error 
 /* 0 done, < 0 failed */
 typedef int32_t (*qioh_defer_fn)(qioh_loop *loop, void *user_data, qioh_error *error);
 
-/* ---- library ---- */
+/* ---- library [any thread] ---- */
 
+/* QIOH_ABI_VERSION of the library; a binding compares it with its own when it loads */
 uint32_t qioh_abi_version(void);
-const char *qioh_version_string(void);                /* static */
-const char *qioh_status_name(qioh_status code);       /* static */
+/* "0.1.0"; static */
+const char *qioh_version_string(void);
+/* "QIOH_E_CLOSED" for a code, "QIOH_OK" for a result; static */
+const char *qioh_status_name(qioh_status code);
+/* what a token is, whether alive or not, for debugging: kind, slot, references; no error
+   for a number that is no token */
 qioh_ssize qioh_debug_describe(uint64_t handle, char *buf, size_t cap, qioh_error *error);
+/* how many handles of a kind are alive; QIOH_KIND_ANY for all; INVAL for another number */
 int64_t qioh_debug_live(uint32_t kind);
 
-/* ---- options: the keys are those of URIs ---- */
+/* ---- options [one thread at a time]: the keys are those of URIs ---- */
 
 qioh_options *qioh_options_new(qioh_error *error);
+/* sets a key, replacing what it had; INVAL names an unknown key's nearest, or what a value has
+   to be */
 qioh_status qioh_options_set_str(qioh_options *options, const char *key, const char *value,
                                  qioh_error *error);
+/* sets a key to a number, where it takes one */
 qioh_status qioh_options_set_int(qioh_options *options, const char *key, int64_t value,
                                  qioh_error *error);
 /* one more value of a list: arg, env, tls-alpn */
@@ -199,47 +208,71 @@ qioh_status qioh_options_add_str(qioh_options *options, const char *key, const c
 /* PEM text, passwords, keys: material that no URI can carry */
 qioh_status qioh_options_set_bytes(qioh_options *options, const char *key, const void *buf,
                                    size_t len, qioh_error *error);
-void qioh_options_unref(qioh_options *options);
+void qioh_options_unref(qioh_options *options);           /* [any thread] */
 
-/* ---- open (options may be NULL) ---- */
+/* ---- open [any thread]: options may be NULL and are copied ---- */
 
+/* opens and connects within the key "timeout" (30 s); INTR on a signal; what the key "allow" of
+   the options does not name is not opened */
 qioh_channel *qioh_channel_open_uri(const char *uri, qioh_options *options, qioh_error *error);
-qioh_channel *qioh_channel_new_fd(int32_t fd, qioh_error *error);   /* takes fd on success only */
-qioh_status qioh_channel_new_pair(qioh_channel **out2, qioh_error *error);  /* two owned handles */
+/* a socket or file channel around a descriptor, which it takes on success only */
+qioh_channel *qioh_channel_new_fd(int32_t fd, qioh_error *error);
+/* two connected unix sockets: two owned handles in out2[0] and out2[1] */
+qioh_status qioh_channel_new_pair(qioh_channel **out2, qioh_error *error);
+/* opens a path; mode is "r", "w" (made, emptied), "rw" (made) or "a" (made, appended to);
+   permissions, less the umask, are those of a file that is made */
 qioh_channel *qioh_channel_new_file(const char *path, const char *mode, uint32_t permissions,
-                                    qioh_error *error);             /* mode "r" "w" "rw" "a" */
+                                    qioh_error *error);
+/* starts a child process, argv ending in NULL, argv[0] searched in PATH; keys env, cwd, stderr,
+   stderr-fd, close-timeout */
 qioh_channel *qioh_channel_new_command(const char *const *argv, qioh_options *options,
-                                       qioh_error *error);          /* searches PATH */
-qioh_channel *qioh_channel_new_buffer(const void *buf, size_t len, qioh_error *error); /* copies */
+                                       qioh_error *error);
+/* memory as a channel, positioned at the start of a copy of (buf, len) */
+qioh_channel *qioh_channel_new_buffer(const void *buf, size_t len, qioh_error *error);
 qioh_channel *qioh_channel_new_null(qioh_error *error);
 
-/* ---- life ---- */
+/* ---- life [any thread] ---- */
 
+/* one more reference on the same token */
 qioh_channel *qioh_channel_ref(qioh_channel *channel, qioh_error *error);
 void qioh_channel_unref(qioh_channel *channel);
+/* stops I/O: blocked calls end CANCELLED, each watch gets a last call with NVAL; never waits for
+   another thread; a command waits for its child, at most its close-timeout; a second close is
+   0 and does nothing */
 qioh_status qioh_channel_close(qioh_channel *channel, qioh_error *error);
+/* interrupts who waits for one of the conditions now: CANCELLED */
 qioh_status qioh_channel_cancel(qioh_channel *channel, uint32_t condition, qioh_error *error);
 
-/* ---- I/O: read, write, readv, writev, peek, read_until, pread, pwrite obey the
-   blocking mode; the try forms and QIOH_DONTWAIT never wait; 0 from a read is the end ---- */
+/* ---- I/O [one reader and one writer]: read, write, readv, writev, peek, read_until obey the
+   blocking mode: they wait up to the channel's time-out (TIMEOUT), to a signal (INTR), a cancel
+   or close (CANCELLED), or answer AGAIN; the try forms and QIOH_DONTWAIT never wait; the _all
+   forms always do; 0 from a read is the end ---- */
 
+/* what there is, at most len bytes */
 qioh_ssize qioh_channel_read(qioh_channel *channel, void *buf, size_t len, qioh_error *error);
+/* blocking: returns when all is accepted, or fails with the error's bytes; else a count */
 qioh_ssize qioh_channel_write(qioh_channel *channel, const void *buf, size_t len,
                               qioh_error *error);
 qioh_ssize qioh_channel_try_read(qioh_channel *channel, void *buf, size_t len,
                                  qioh_error *error);
 qioh_ssize qioh_channel_try_write(qioh_channel *channel, const void *buf, size_t len,
                                   qioh_error *error);
+/* up to 1024 blocks; fds, or NULL, collects the descriptors that come along; without it they are
+   closed; flags 0 or QIOH_DONTWAIT */
 qioh_ssize qioh_channel_readv(qioh_channel *channel, const qioh_iovec *iov, size_t niov,
                               uint32_t flags, qioh_fdset *fds, qioh_error *error);
+/* fds, or NULL, go with the first byte and stay in the set: all or none */
 qioh_ssize qioh_channel_writev(qioh_channel *channel, const qioh_iovec *iov, size_t niov,
                                uint32_t flags, qioh_fdset *fds, qioh_error *error);
+/* fills the buffer: 0, or E_EOF with the error's bytes */
 qioh_status qioh_channel_read_all(qioh_channel *channel, void *buf, size_t len,
-                                  qioh_error *error);               /* 0, or E_EOF */
+                                  qioh_error *error);
+/* the same, 1, but 0 when the stream ends before the first byte */
 qioh_status qioh_channel_read_all_eof(qioh_channel *channel, void *buf, size_t len,
-                                      qioh_error *error);           /* 1, 0 at the end, or E_EOF */
+                                      qioh_error *error);
 qioh_status qioh_channel_write_all(qioh_channel *channel, const void *buf, size_t len,
                                    qioh_error *error);
+/* the next bytes, which stay to be read */
 qioh_ssize qioh_channel_peek(qioh_channel *channel, void *buf, size_t len, uint32_t flags,
                              qioh_error *error);
 /* up to and with the first of the delimiters, or what is left at the end; E_LIMIT when limit
@@ -251,125 +284,172 @@ qioh_ssize qioh_channel_read_until(qioh_channel *channel, void *buf, size_t cap,
 /* puts bytes back in front of what is to be read, for a reader that gives up half-way */
 qioh_status qioh_channel_unread(qioh_channel *channel, const void *buf, size_t len,
                                 qioh_error *error);
+/* at an offset, leaving the position alone; NOTSUP where there is none */
 qioh_ssize qioh_channel_pread(qioh_channel *channel, void *buf, size_t len, int64_t offset,
                               qioh_error *error);
 qioh_ssize qioh_channel_pwrite(qioh_channel *channel, const void *buf, size_t len,
                                int64_t offset, qioh_error *error);
+/* sends what the channel holds back */
 qioh_status qioh_channel_flush(qioh_channel *channel, qioh_error *error);
 
-/* ---- state ---- */
+/* ---- state [any thread] ---- */
 
+/* until a transfer would not wait: the condition bits, 0 on time-out, INTR on a signal */
 qioh_status qioh_channel_wait(qioh_channel *channel, uint32_t condition, int32_t timeout_ms,
-                              qioh_error *error);                   /* condition bits, 0 time-out */
+                              qioh_error *error);
 qioh_status qioh_channel_set_blocking(qioh_channel *channel, int32_t enabled,
                                       qioh_error *error);
+/* 1, 0; also after close */
 qioh_status qioh_channel_get_blocking(qioh_channel *channel, qioh_error *error);
+/* the most that a transfer in blocking mode waits; -1 none, as at birth */
 qioh_status qioh_channel_set_timeout(qioh_channel *channel, int32_t timeout_ms,
                                      qioh_error *error);
-/* -1 none */
 qioh_status qioh_channel_get_timeout(qioh_channel *channel, int32_t *timeout_ms,
                                      qioh_error *error);
 qioh_status qioh_channel_shutdown(qioh_channel *channel, uint32_t how, qioh_error *error);
+/* whether small writes may be held back (the opposite of TCP_NODELAY); a hint */
 qioh_status qioh_channel_set_delay(qioh_channel *channel, int32_t enabled, qioh_error *error);
+/* holds partial frames back until uncorked (TCP_CORK); a hint */
 qioh_status qioh_channel_set_cork(qioh_channel *channel, int32_t enabled, qioh_error *error);
+/* as lseek(2), SEEK_CUR counting from where the reader is; needs both directions
+   [one reader and one writer] */
 int64_t qioh_channel_seek(qioh_channel *channel, int64_t offset, int32_t whence,
                           qioh_error *error);
 /* bytes of a buffer or a regular file, else NOTSUP */
 int64_t qioh_channel_get_size(qioh_channel *channel, qioh_error *error);
+/* 1, 0 */
 qioh_status qioh_channel_has_feature(qioh_channel *channel, uint32_t feature,
-                                     qioh_error *error);            /* 1, 0 */
+                                     qioh_error *error);
+/* for debugging; NULL clears it */
 qioh_status qioh_channel_set_name(qioh_channel *channel, const char *name, qioh_error *error);
+/* one of QIOH_CHANNEL_*; also after close */
 qioh_status qioh_channel_get_kind(qioh_channel *channel, qioh_error *error);
-qioh_status qioh_channel_get_fd(qioh_channel *channel, qioh_error *error);   /* stays ours */
+/* the one descriptor of both directions, which stays the channel's; also in a forked child */
+qioh_status qioh_channel_get_fd(qioh_channel *channel, qioh_error *error);
+/* gives the descriptor to the caller and closes the channel around it; BUSY while a call is
+   inside or bytes are read ahead; also in a forked child */
 qioh_status qioh_channel_take_fd(qioh_channel *channel, qioh_error *error);
+/* a copy of the descriptor for the caller, close-on-exec */
 qioh_status qioh_channel_dup_fd(qioh_channel *channel, qioh_error *error);
+/* bytes held above the descriptor, ready to be read */
 qioh_ssize qioh_channel_get_pending(qioh_channel *channel, qioh_error *error);
-/* 1 ready now, 0 poll *fd for *events, NOTSUP no descriptor */
+/* how a foreign loop waits for one condition: 1 ready now, 0 poll *fd for *events, NOTSUP no
+   descriptor */
 qioh_status qioh_channel_get_poll(qioh_channel *channel, uint32_t condition, int32_t *fd,
                                   uint32_t *events, qioh_error *error);
 qioh_ssize qioh_channel_get_name(qioh_channel *channel, char *buf, size_t cap,
                                  qioh_error *error);
+/* as a URI; NOTSUP where there is none; also after close */
 qioh_ssize qioh_channel_get_local_address(qioh_channel *channel, char *buf, size_t cap,
                                           qioh_error *error);
 qioh_ssize qioh_channel_get_peer_address(qioh_channel *channel, char *buf, size_t cap,
                                          qioh_error *error);
+/* who is on the other side of a unix socket, as the kernel knew it at connect */
 qioh_status qioh_channel_get_peer_cred(qioh_channel *channel, int32_t *pid, uint32_t *uid,
                                        uint32_t *gid, qioh_error *error);
 
-/* ---- command ---- */
+/* ---- command [any thread]: NOTSUP on channels of another kind; also after close ---- */
 
 qioh_status qioh_channel_get_pid(qioh_channel *channel, qioh_error *error);
+/* sends a signal; 0 also when the child has ended */
 qioh_status qioh_channel_kill(qioh_channel *channel, int32_t signum, qioh_error *error);
 /* AGAIN while it runs; status -1 = unknown; signum > 0 = ended by it */
 qioh_status qioh_channel_get_exit_status(qioh_channel *channel, int32_t *exit_status,
                                          int32_t *signum, qioh_error *error);
-/* 1 ended, 0 time-out; the outputs as above; also after close */
+/* 1 ended, 0 time-out, INTR on a signal; the outputs as above */
 qioh_status qioh_channel_wait_exit(qioh_channel *channel, int32_t timeout_ms,
                                    int32_t *exit_status, int32_t *signum, qioh_error *error);
+/* the read end of its standard error, once; NOTSUP unless the key stderr was pipe */
 qioh_channel *qioh_channel_take_stderr(qioh_channel *channel, qioh_error *error);
 
-/* ---- listen ---- */
+/* ---- listen [any thread] ---- */
 
 qioh_listener *qioh_listener_open_uri(const char *uri, qioh_options *options,
                                       qioh_error *error);
-/* never handshakes; nobody in time is NULL and TIMEOUT, also for timeout_ms 0 */
+/* never handshakes; nobody in time is NULL and TIMEOUT, also for timeout_ms 0; INTR on a signal */
 qioh_channel *qioh_listener_accept(qioh_listener *listener, int32_t timeout_ms,
                                    qioh_error *error);
+/* as a URI, with what the kernel chose; INVAL after the last; also after close */
 qioh_ssize qioh_listener_get_address(qioh_listener *listener, uint32_t index, char *buf,
-                                     size_t cap, qioh_error *error); /* INVAL after the last */
+                                     size_t cap, qioh_error *error);
+/* stays the listener's; INVAL after the last */
 qioh_status qioh_listener_get_fd(qioh_listener *listener, uint32_t index,
                                  qioh_error *error);
 qioh_status qioh_listener_close(qioh_listener *listener, qioh_error *error);
 void qioh_listener_unref(qioh_listener *listener);
 
-/* ---- loop ---- */
+/* ---- loop [any thread] ---- */
 
 qioh_loop *qioh_loop_new(qioh_error *error);
+/* the last one ends the loop as close does, attached to GLib or not */
 void qioh_loop_unref(qioh_loop *loop);
-qioh_status qioh_loop_close(qioh_loop *loop, qioh_error *error);    /* runs what is to release */
+/* removes every registration and calls what is to release; CLOSED for every later call
+   [loop thread] */
+qioh_status qioh_loop_close(qioh_loop *loop, qioh_error *error);
+/* readable while something is due; stays the loop's */
 qioh_status qioh_loop_get_fd(qioh_loop *loop, qioh_error *error);
-qioh_status qioh_loop_wait(qioh_loop *loop, int32_t timeout_ms,
-                           qioh_error *error);                     /* 1 something due, 0 time-out */
-qioh_status qioh_loop_dispatch(qioh_loop *loop, int32_t timeout_ms,
-                               qioh_error *error);                  /* callbacks run */
+/* 1 something is due, 0 time-out, INTR on a signal; runs nothing */
+qioh_status qioh_loop_wait(qioh_loop *loop, int32_t timeout_ms, qioh_error *error);
+/* waits for something due and runs it: the number of callbacks, 0 on time-out or wake-up, INTR
+   on a signal; a callback's failure ends it and is its result and error, what is due behind
+   it runs in the next dispatch [loop thread] */
+qioh_status qioh_loop_dispatch(qioh_loop *loop, int32_t timeout_ms, qioh_error *error);
+/* the number of events filled, 0 on time-out or wake-up, INTR on a signal; calls nothing;
+   DISPATCH when callbacks are due [loop thread] */
 qioh_status qioh_loop_next_events(qioh_loop *loop, qioh_event *events, uint32_t cap,
-                                  int32_t timeout_ms, qioh_error *error);  /* events filled */
+                                  int32_t timeout_ms, qioh_error *error);
+/* dispatches until a quit: 0, or as dispatch [loop thread] */
 qioh_status qioh_loop_run(qioh_loop *loop, qioh_error *error);
+/* makes the current or the next run return */
 qioh_status qioh_loop_quit(qioh_loop *loop, qioh_error *error);
+/* makes the current or the next wait return; with a NULL error also from a signal handler */
 qioh_status qioh_loop_wakeup(qioh_loop *loop, qioh_error *error);
+/* calls fn once, in a later dispatch, in the order of the calls */
 qioh_status qioh_loop_defer(qioh_loop *loop, qioh_defer_fn fn, void *user_data,
                             qioh_release_fn release, qioh_error *error);
+/* lets a GMainContext dispatch it, NULL for the default one; once [loop thread] */
 qioh_status qioh_loop_attach_glib(qioh_loop *loop, void *main_context, qioh_error *error);
 
-/* ---- watches ---- */
+/* ---- watches [any thread]: level-triggered, until removed; ERR, HUP and NVAL come unasked; the
+   handle may be given up, the watch stays; a queued one is an event with the cookie ---- */
 
 qioh_watch *qioh_watch_new(qioh_loop *loop, qioh_channel *channel, uint32_t condition,
                            qioh_watch_fn fn, void *user_data, qioh_release_fn release,
                            qioh_error *error);
 qioh_watch *qioh_watch_new_queued(qioh_loop *loop, qioh_channel *channel, uint32_t condition,
                                   uint64_t cookie, qioh_error *error);
+/* while a client waits; once more after a close */
 qioh_watch *qioh_watch_new_listener(qioh_loop *loop, qioh_listener *listener,
                                     qioh_listener_fn fn, void *user_data,
                                     qioh_release_fn release, qioh_error *error);
 qioh_watch *qioh_watch_new_listener_queued(qioh_loop *loop, qioh_listener *listener,
                                            uint64_t cookie, qioh_error *error);
+/* a descriptor that stays the caller's: remove the watch before closing it */
 qioh_watch *qioh_watch_new_fd(qioh_loop *loop, int32_t fd, uint32_t condition, qioh_fd_fn fn,
                               void *user_data, qioh_release_fn release, qioh_error *error);
 qioh_watch *qioh_watch_new_fd_queued(qioh_loop *loop, int32_t fd, uint32_t condition,
                                      uint64_t cookie, qioh_error *error);
+/* every_ms 0: once; a late repeating one fires once, not for each period it missed */
 qioh_watch *qioh_watch_new_timer(qioh_loop *loop, int64_t after_ms, int64_t every_ms,
                                  qioh_timer_fn fn, void *user_data, qioh_release_fn release,
-                                 qioh_error *error);                /* every_ms 0: once */
+                                 qioh_error *error);
 qioh_watch *qioh_watch_new_timer_queued(qioh_loop *loop, int64_t after_ms, int64_t every_ms,
                                         uint64_t cookie, qioh_error *error);
+/* this thread does not call it again, another may just be; a second time is 0; also from inside
+   the callback */
 qioh_status qioh_watch_remove(qioh_watch *watch, qioh_error *error);
 void qioh_watch_unref(qioh_watch *watch);
 
-/* ---- descriptors ---- */
+/* ---- descriptors [one thread at a time] ---- */
 
 qioh_fdset *qioh_fdset_new(qioh_error *error);
-qioh_status qioh_fdset_add(qioh_fdset *fds, int32_t fd, qioh_error *error);      /* dups */
+/* puts a copy in; LIMIT after 253 */
+qioh_status qioh_fdset_add(qioh_fdset *fds, int32_t fd, qioh_error *error);
+/* entries, those that were taken included: an index stays what it is */
 qioh_status qioh_fdset_count(qioh_fdset *fds, qioh_error *error);
+/* stays the set's */
 qioh_status qioh_fdset_get_fd(qioh_fdset *fds, uint32_t index, qioh_error *error);
+/* gives the descriptor to the caller */
 qioh_status qioh_fdset_take_fd(qioh_fdset *fds, uint32_t index, qioh_error *error);
-void qioh_fdset_unref(qioh_fdset *fds);                                        /* closes the rest */
+/* closes what was not taken [any thread] */
+void qioh_fdset_unref(qioh_fdset *fds);
