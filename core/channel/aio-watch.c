@@ -225,7 +225,7 @@ static QIOLoopWatch *wrap_add(QIOChannelAioWatch *wrap, AioContext *ctx, GIOCond
                               Error **errp)
 {
     QIOChannelClass *klass = qio_channel_class(wrap->ioc);
-    bool direct = klass->io_poll && !klass->io_advance;
+    bool direct = klass->io_poll && qio_channel_direct(wrap->ioc);
     QIOLoopWatch *watch = qio_loop_add_subject(ctx, wrap, direct ? &direct_ops : &layered_ops,
                                                condition, func, opaque, destroy, errp);
 

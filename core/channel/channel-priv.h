@@ -44,6 +44,7 @@ enum {
 typedef struct QIOChannelPrivate {
     _Atomic uint32_t use;
     _Atomic bool nonblocking;
+    bool direct;            /* set at birth by a class with io_advance, see qio_channel_direct() */
     _Atomic int timeout_ms;         /* -1 = none */
     _Atomic(QIOReadAhead *) ahead;  /* NULL until first used */
     pthread_mutex_t lock;
@@ -66,6 +67,13 @@ static inline QIOChannelPrivate *qio_channel_priv(QIOChannel *ioc)
 static inline QIOChannelClass *qio_channel_class(QIOChannel *ioc)
 {
     return (QIOChannelClass *)ioc->parent.g_type_instance.g_class;
+}
+
+/* Whether an event of a descriptor is readiness itself (a socket, a pipe), so that io_advance, if
+ * there is one, only adds to it; else (TLS) it only means that io_advance must be asked. */
+static inline bool qio_channel_direct(QIOChannel *ioc)
+{
+    return !qio_channel_class(ioc)->io_advance || qio_channel_priv(ioc)->direct;
 }
 
 static inline bool qio_channel_closing(QIOChannel *ioc)

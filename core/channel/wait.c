@@ -207,7 +207,7 @@ static int look(QIOChannel *ioc, GIOCondition condition, Error **errp)
     if (r == 0) {
         return 0;
     }
-    if (!qio_channel_class(ioc)->io_advance) {
+    if (qio_channel_direct(ioc)) {
         return (int)qio_channel_report(condition, fired(fds, n));
     }
     return (int)qio_channel_soft_ready(ioc, condition);
@@ -243,7 +243,7 @@ static int sleep_once(QIOChannel *ioc, GIOCondition condition, QIOWaiter *waiter
     if (total > n && fds[n].revents) {
         wake_fd_drain(waiter->wake_fd);
     }
-    if (qio_channel_class(ioc)->io_advance) {
+    if (!qio_channel_direct(ioc)) {
         return 0;
     }
     return (int)qio_channel_report(condition, fired(fds, n));

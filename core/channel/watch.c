@@ -156,13 +156,12 @@ static GSourceFuncs source_funcs = {
 static GSource *source_new(QIOChannel *ioc, GIOCondition condition)
 {
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
-    QIOChannelClass *klass = qio_channel_class(ioc);
     GSource *gsource = g_source_new(&source_funcs, sizeof(QIOChannelSource));
     QIOChannelSource *source = (QIOChannelSource *)gsource;
 
     source->ioc = g_object_ref(ioc);
     source->condition = condition;
-    source->direct = !klass->io_advance;
+    source->direct = qio_channel_direct(ioc);
     pthread_mutex_lock(&priv->lock);
     source->next = priv->sources;
     source->pprev = &priv->sources;
