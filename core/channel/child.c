@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * channel/child.c: keeping track of child processes by pidfd.
+ *
+ * Owns: each QIOChild, and the orphans: children whose channel went away while they ran.
+ * Rules: a pid is turned into a pidfd once and never signalled itself (but for the one moment
+ * in abandon(), when it cannot have been recycled), so no stranger is ever hit.  A status is
+ * fetched once, under the lock, and remembered.  Sleeping is done without it.
+ *
+ * An orphan cannot be waited for by anybody without a thread or a signal handler of our own,
+ * neither of which a library may impose.  So orphans are looked at whenever any command
+ * channel is made, asked or dropped: zombies do not add up, and what is left is init's.
+ */
+#include <glib.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include "channel/channel-priv.h"
+#include "channel/child.h"
+
+/* After SIGKILL: only a process stuck in the kernel takes longer. */
+enum { KILL_GRACE_MS = 1000 };
+/* A dead child that a debugger still holds: its pidfd is readable, its status not there yet. */
+enum { HELD_LOOK_MS = 10 };
+
+struct QIOChild {
+    pthread_mutex_t lock;
+    pid_t pid;
+    pid_t owner;            /* the process it is a child of: a fork of that must not touch it */
+    int pidfd;              /* -1 = not tracked (yet) */
+    bool ended;
+    int status;             /* -1 = unknown, or ended by signum */
+    int signum;
+    QIOChild *next_orphan;
+};
+
+static pthread_mutex_t orphans_lock = PTHREAD_MUTEX_INITIALIZER;
+static QIOChild *orphans;
+
+/* ---- under the child's lock ---- */
+
+static void set_ended(QIOChild *child, int status, int signum)
+{
+    child->ended = true;
+    child->status = status;
+    child->signum = signum;
+}
+
+/* Opens the pidfd.  Returns 0, or a positive errno; whether the child is gone is in `ended`. */
+static int track(QIOChild *child)
+{
+    siginfo_t info = { 0 };
+    int ret;
+
+    if (child->pidfd >= 0 || child->ended) {
+        return 0;
+    }
+    child->pidfd = sys_pidfd_open(child->pid, 0);
+    if (child->pidfd < 0) {
+        int number = errno;
+
+        if (number == ESRCH || number == EINVAL) {
+            set_ended(child, -1, 0);
+            return 0;
+        }
+        return number;
+    }
+    /* If somebody else has reaped the child, the pid may be another process's by now. */
+    do {
+        ret = sys_waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG | WNOWAIT);
+    } while (ret < 0 && errno == EINTR);
+    if (ret < 0 && errno == ECHILD) {
+        sys_close(child->pidfd);
+        child->pidfd = -1;
+        set_ended(child, -1, 0);
+    }
+    return 0;
+}
+
+static bool pidfd_is_readable(int pidfd)
+{
+    struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
+
+    return sys_poll(&pfd, 1, 0) > 0;
+}
+
+static bool update(QIOChild *child)
+{
+    siginfo_t info = { 0 };
+    int ret;
+
+    if (child->ended || track(child) != 0 || child->ended) {
+        return child->ended;
+    }
+    do {
+        ret = sys_waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
+    } while (ret < 0 && errno == EINTR);
+    if (ret == 0 && info.si_pid != 0) {
+        if (info.si_code == CLD_EXITED) {
+            set_ended(child, info.si_status, 0);
+        } else {
+            set_ended(child, -1, info.si_status);
+        }
+    } else if (ret < 0 && errno == ECHILD && pidfd_is_readable(child->pidfd)) {
+        set_ended(child, -1, 0);        /* somebody else was told */
+    }
+    return child->ended;
+}
+
+/* ---- orphans ---- */
+
+static void release(QIOChild *child)
+{
+    if (child->pidfd >= 0) {
+        sys_close(child->pidfd);
+    }
+    pthread_mutex_destroy(&child->lock);
+    g_free(child);
+}
+
+static void reap_orphans(void)
+{
+    pid_t self = sys_getpid();
+    QIOChild **link = &orphans;
+
+    pthread_mutex_lock(&orphans_lock);
+    while (*link) {
+        QIOChild *child = *link;
+
+        if (child->owner == self && !update(child)) {
+            link = &child->next_orphan;
+            continue;
+        }
+        *link = child->next_orphan;
+        release(child);
+    }
+    pthread_mutex_unlock(&orphans_lock);
+}
+
+/* ---- life ---- */
+
+static QIOChild *child_new(pid_t pid)
+{
+    QIOChild *child = g_new0(QIOChild, 1);
+
+    pthread_mutex_init(&child->lock, NULL);
+    child->pid = pid;
+    child->owner = sys_getpid();
+    child->pidfd = -1;
+    child->status = -1;
+    return child;
+}
+
+QIOChild *qio_child_new(pid_t pid)
+{
+    QIOChild *child = child_new(pid);
+
+    reap_orphans();
+    track(child);
+    return child;
+}
+
+/* The pid is that of our child for as long as nobody has waited for it, so it may be used. */
+static void abandon(pid_t pid)
+{
+    siginfo_t info = { 0 };
+    int ret;
+
+    ret = sys_waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT);
+    if (ret < 0 && errno == ECHILD) {
+        return;
+    }
+    sys_kill(pid, SIGKILL);
+    do {
+        ret = sys_waitid(P_PID, (id_t)pid, &info, WEXITED);
+    } while (ret < 0 && errno == EINTR);
+}
+
+QIOChild *qio_child_new_spawned(pid_t pid, Error **errp)
+{
+    QIOChild *child = child_new(pid);
+    int number;
+
+    reap_orphans();
+    number = track(child);
+    if (number != 0) {
+        qio_error_set_errno(errp, number, "cannot keep track of the child process (pidfd_open)");
+        abandon(pid);
+        release(child);
+        return NULL;
+    }
+    return child;
+}
+
+void qio_child_free(QIOChild *child)
+{
+    if (!child) {
+        return;
+    }
+    reap_orphans();
+    if (child->owner != sys_getpid() || update(child)) {
+        release(child);
+        return;
+    }
+    pthread_mutex_lock(&orphans_lock);
+    child->next_orphan = orphans;
+    orphans = child;
+    pthread_mutex_unlock(&orphans_lock);
+}
+
+/* ---- asking and acting ---- */
+
+pid_t qio_child_get_pid(QIOChild *child)
+{
+    return child->pid;
+}
+
+int qio_child_get_pidfd(QIOChild *child)
+{
+    int pidfd;
+
+    pthread_mutex_lock(&child->lock);
+    track(child);
+    pidfd = child->pidfd;
+    pthread_mutex_unlock(&child->lock);
+    return pidfd;
+}
+
+bool qio_child_has_ended(QIOChild *child, int *status, int *signum)
+{
+    bool ended;
+
+    reap_orphans();
+    pthread_mutex_lock(&child->lock);
+    ended = update(child);
+    if (status) {
+        *status = child->status;
+    }
+    if (signum) {
+        *signum = child->signum;
+    }
+    pthread_mutex_unlock(&child->lock);
+    return ended;
+}
+
+int qio_child_wait(QIOChild *child, int64_t deadline_ns, bool interruptible, Error **errp)
+{
+    while (!qio_child_has_ended(child, NULL, NULL)) {
+        struct pollfd pfd = { .fd = qio_child_get_pidfd(child), .events = POLLIN };
+        int r;
+
+        if (pfd.fd < 0) {
+            qio_error_set(errp, QIO_ERROR_NOTSUP, "the child process cannot be waited for");
+            return -1;
+        }
+        r = qio_poll_fds(&pfd, 1, deadline_ns, interruptible);
+        if (r > 0 && !qio_child_has_ended(child, NULL, NULL)) {
+            int64_t look_ns = sys_now_ns() + HELD_LOOK_MS * INT64_C(1000000);
+
+            r = qio_poll_fds(NULL, 0, MIN(look_ns, deadline_ns), interruptible);
+            r = r == 0 && sys_now_ns() < deadline_ns ? 1 : r;
+        }
+        if (r < 0 && errno == EINTR) {
+            qio_error_set(errp, QIO_ERROR_INTR, "a signal ended the wait for the child process");
+            return -1;
+        }
+        if (r < 0) {
+            qio_error_set_errno(errp, errno, "cannot wait for the child process");
+            return -1;
+        }
+        if (r == 0) {
+            return qio_child_has_ended(child, NULL, NULL);
+        }
+    }
+    return 1;
+}
+
+int qio_child_kill(QIOChild *child, int signum, Error **errp)
+{
+    int number = 0;
+    int pidfd = -1;
+    bool ended;
+
+    if (signum < 0 || signum > SIGRTMAX) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "signum: %d is no signal", signum);
+        return -1;
+    }
+    pthread_mutex_lock(&child->lock);
+    ended = update(child);
+    pidfd = child->pidfd;
+    if (!ended && pidfd >= 0 && sys_pidfd_send_signal(pidfd, signum) < 0) {
+        number = errno;
+    }
+    pthread_mutex_unlock(&child->lock);
+    if (ended || number == ESRCH) {
+        return 0;
+    }
+    if (pidfd < 0) {
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "the child process is not tracked: signalling its "
+                      "pid could hit another process");
+        return -1;
+    }
+    if (number != 0) {
+        qio_error_set_errno(errp, number, "cannot send signal %d to the child process", signum);
+        return -1;
+    }
+    return 0;
+}
+
+void qio_child_finish(QIOChild *child, int grace_ms)
+{
+    if (child->owner != sys_getpid() ||
+        qio_child_wait(child, sys_deadline_ns(grace_ms), false, NULL) == 1) {
+        return;
+    }
+    qio_child_kill(child, SIGTERM, NULL);
+    if (qio_child_wait(child, sys_deadline_ns(grace_ms), false, NULL) == 1) {
+        return;
+    }
+    qio_child_kill(child, SIGKILL, NULL);
+    qio_child_wait(child, sys_deadline_ns(KILL_GRACE_MS), false, NULL);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * channel/child.h: a child process and its end.
+ *
+ * Owns: QIOChild: the pid, the pidfd by which alone it is signalled and waited for, and what
+ * became of it.  Any thread; a lock inside.
+ */
+#ifndef QIO_CHILD_H
+#define QIO_CHILD_H
+
+#include <qio/error.h>
+#include "base/sys.h"
+
+typedef struct QIOChild QIOChild;
+
+/* Takes over the duty to wait for a child.  Never fails: one that cannot be tracked (somebody
+ * else has reaped it, or it is no child of ours) has an unknown status. */
+QIOChild *qio_child_new(pid_t pid);
+/* The same right after it was started, but one that cannot be tracked for want of descriptors or
+ * memory is killed and reaped, and NULL is the answer. */
+QIOChild *qio_child_new_spawned(pid_t pid, Error **errp);
+/* Lets go of it.  One that still runs is left to run; its end is collected in a later call of
+ * this file, so that none stays a zombie while others are started.  Never waits. */
+void qio_child_free(QIOChild *child);
+
+pid_t qio_child_get_pid(QIOChild *child);
+/* Readable once it has ended; -1 when it is not tracked.  Stays open until the free. */
+int qio_child_get_pidfd(QIOChild *child);
+/* Never waits.  Whether it has ended; status -1 = unknown, or ended by signal signum. */
+bool qio_child_has_ended(QIOChild *child, int *status, int *signum);
+/* Returns: 1 ended, 0 the deadline has passed, -1 with an error (INTR if interruptible; NOTSUP:
+ * not tracked). */
+int qio_child_wait(QIOChild *child, int64_t deadline_ns, bool interruptible, Error **errp);
+/* Returns: 0, also when it has ended; -1 (INVAL, NOTSUP, SYSTEM). */
+int qio_child_kill(QIOChild *child, int signum, Error **errp);
+/* Waits for its end: for grace_ms, then SIGTERM and grace_ms again, then SIGKILL. */
+void qio_child_finish(QIOChild *child, int grace_ms);
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * channel/file-priv.h: making a file channel around a descriptor that the library made.
+ */
+#ifndef QIO_FILE_PRIV_H
+#define QIO_FILE_PRIV_H
+
+#include <qio/channel-file.h>
+
+/* Around a descriptor whose open file description nobody else has. */
+QIOChannelFile *qio_channel_file_new_own(int fd);
+
+#endif
