@@ -111,15 +111,25 @@ static int command_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out,
     return n;
 }
 
-static GIOCondition way_ready(CommandWay *way, GIOCondition condition)
-{
-    return way->nb.fd < 0 || way_is_shut(way) ? condition : qio_nonblock_ready(&way->nb, condition);
-}
-
+/* Asks the pipes themselves: an event in a loop may be that of a pipe which has been shut down
+ * since. */
 static int command_advance(QIOChannel *ioc, GIOCondition condition)
 {
-    return (int)(way_ready(&COMMAND(ioc)->in, condition & G_IO_IN) |
-                 way_ready(&COMMAND(ioc)->out, condition & G_IO_OUT));
+    QIOPollFd named[2];
+    struct pollfd fds[2];
+    int n = command_poll(ioc, condition, named, 2);
+    GIOCondition ready = condition & (G_IO_IN | G_IO_OUT);
+
+    for (int i = 0; i < n; i++) {
+        fds[i] = (struct pollfd) { .fd = named[i].fd, .events = (short)named[i].events };
+        ready &= ~named[i].events;
+    }
+    if (n > 0 && sys_poll(fds, (nfds_t)n, 0) > 0) {
+        for (int i = 0; i < n; i++) {
+            ready |= (GIOCondition)fds[i].revents;
+        }
+    }
+    return (int)ready;
 }
 
 /* ---- ending ---- */
@@ -194,7 +204,6 @@ static void command_instance_init(Object *obj)
     cioc->out.nb.fd = cioc->out.nb.io_fd = -1;
     cioc->grace_ms = DEFAULT_GRACE_MS;
     atomic_init(&cioc->stderr_fd, -1);
-    qio_channel_priv(&cioc->parent)->direct = true;
     qio_channel_set_feature(&cioc->parent, QIO_CHANNEL_FEATURE_SHUTDOWN);
 }
 

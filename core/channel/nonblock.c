@@ -9,12 +9,12 @@
  * long, which may still wait when another process fills the pipe in between.
  * Rule: the mode only ever changes when a call has shown that it does not work.
  */
-#include "channel/nonblock.h"
-
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/sysmacros.h>
+#include "channel/nonblock.h"
+#include "loop/loop.h"
 
 #ifndef RWF_NOSIGNAL
 #define RWF_NOSIGNAL 0x00000100     /* Linux 6.18: EPIPE without SIGPIPE */
@@ -147,6 +147,7 @@ int qio_nonblock_close(QIONonblock *nb)
         sys_close(io_fd);
     }
     if (fd >= 0) {
+        qio_loop_forget_fd(fd);
         ret = sys_close(fd);
     }
     /* EINTR: Linux has closed the descriptor all the same. */
@@ -157,6 +158,7 @@ int qio_nonblock_take(QIONonblock *nb)
 {
     int fd = nb->fd;
 
+    qio_loop_forget_fd(fd);
     if (nb->io_fd != fd) {
         sys_close(nb->io_fd);
     }
@@ -189,6 +191,7 @@ int qio_nonblock_half_close(QIONonblock *nb, bool writing)
     if (dead < 0) {
         return -1;
     }
+    qio_loop_forget_fd(nb->fd);
     ret = replace(dead, nb->fd);
     if (ret == 0 && nb->io_fd != nb->fd) {
         ret = replace(dead, nb->io_fd);

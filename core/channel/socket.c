@@ -126,6 +126,7 @@ static int socket_close(QIOChannel *ioc, Error **errp)
     /* While the socket still listens, so that no other listener can have taken the path for
      * stale and put its own there in between. */
     qio_socket_remove_path(sioc);
+    qio_loop_forget_fd(fd);
     /* EINTR: Linux has closed the descriptor all the same. */
     if (sys_close(fd) < 0 && errno != EINTR) {
         qio_error_set_errno(errp, errno, "cannot close the socket");
@@ -144,6 +145,7 @@ static int socket_take_fd(QIOChannel *ioc, Error **errp)
         return -1;
     }
     sioc->fd = -1;
+    qio_loop_forget_fd(fd);
     /* It listens on, with its new owner. */
     g_clear_pointer(&sioc->unlink_path, g_free);
     return fd;
