@@ -76,11 +76,12 @@ static int track(QIOChild *child)
     return 0;
 }
 
+/* A failing poll does not deny it: who asks has been told ECHILD already. */
 static bool pidfd_is_readable(int pidfd)
 {
     struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
 
-    return sys_poll(&pfd, 1, 0) > 0;
+    return sys_poll(&pfd, 1, 0) != 0;
 }
 
 static bool update(QIOChild *child)

@@ -185,9 +185,12 @@ static int replace(int dead, int fd)
 
 int qio_nonblock_half_close(QIONonblock *nb, bool writing)
 {
-    int dead = sys_open("/dev/null", (writing ? O_RDONLY : O_WRONLY) | O_CLOEXEC, 0);
+    int dead;
     int ret;
 
+    do {
+        dead = sys_open("/dev/null", (writing ? O_RDONLY : O_WRONLY) | O_CLOEXEC, 0);
+    } while (dead < 0 && errno == EINTR);
     if (dead < 0) {
         return -1;
     }
