@@ -29,8 +29,9 @@ static const FaultRow rows[] = {
     { SEAM_write, { EINTR, EAGAIN, EIO, ENOSPC, EPIPE } },
     { SEAM_readv, { EINTR, EAGAIN, EIO, ECONNRESET } },
     { SEAM_writev, { EINTR, EAGAIN, EIO, ENOSPC, EPIPE } },
-    { SEAM_pread, { EINTR, EAGAIN, EIO } },
-    { SEAM_pwrite, { EINTR, EAGAIN, EIO, ENOSPC } },
+    /* Only files have positions, and files do not block. */
+    { SEAM_pread, { EINTR, EIO } },
+    { SEAM_pwrite, { EINTR, EIO, ENOSPC } },
     { SEAM_preadv2, { EINTR, EAGAIN, EIO, EOPNOTSUPP } },
     { SEAM_pwritev2, { EINTR, EAGAIN, EIO, EOPNOTSUPP } },
     { SEAM_recv, { EINTR, EAGAIN, ECONNRESET, ENOMEM, ETIMEDOUT } },
@@ -81,6 +82,7 @@ static const FaultRow rows[] = {
     /* These cannot fail with right arguments. */
     { SEAM_clock_gettime, { 0 } },
     { SEAM_munmap, { 0 } },
+    { SEAM_getpid, { 0 } },
     { SEAM_pthread_sigmask, { 0 } },
     { SEAM_sigpending, { 0 } },
 };
