@@ -397,11 +397,16 @@ TEST(inherited_pipe)
 }
 
 /* A child whose end the core was made not to see, or not to wait for, is the test's. */
-static void reap(pid_t pid)
+static void put_command_away(QIOChannelCommand *command)
 {
+    pid_t pid = qio_channel_command_get_pid(command);
+    Error *err = NULL;
+
+    went_well(qio_channel_close(QIO_CHANNEL(command), &err) == 0, &err);
     if (torture_may_fail() && (torture_call() == SEAM_waitid || torture_call() == SEAM_poll)) {
         waitpid(pid, NULL, 0);
     }
+    put_away(command);
 }
 
 static void run_cat(void)
@@ -411,14 +416,12 @@ static void run_cat(void)
     Error *err = NULL;
     int exit_status = -2;
     int signum = 0;
-    pid_t pid;
     char byte;
 
     command = qio_channel_command_new_spawn(argv, O_RDWR, &err);
     if (!went_well(command != NULL, &err)) {
         return;
     }
-    pid = qio_channel_command_get_pid(command);
     if (exchange(command, command) &&
         went_well(qio_channel_shutdown(QIO_CHANNEL(command), QIO_CHANNEL_SHUTDOWN_WRITE,
                                        &err) == 0, &err) &&
@@ -428,8 +431,7 @@ static void run_cat(void)
         CHECK(exit_status == 0 || (exit_status == -1 && torture_may_fail()));
         CHECK_INT(signum, ==, 0);
     }
-    put_away(command);
-    reap(pid);
+    put_command_away(command);
 }
 
 TEST(command, .timeout_s = 60)
@@ -442,16 +444,13 @@ static void kill_child(void)
     static const char *const argv[] = { "/bin/cat", NULL };
     QIOChannelCommand *command;
     Error *err = NULL;
-    pid_t pid;
 
     command = qio_channel_command_new_spawn(argv, O_RDWR, &err);
     if (!went_well(command != NULL, &err)) {
         return;
     }
-    pid = qio_channel_command_get_pid(command);
     went_well(qio_channel_command_kill(command, SIGKILL, &err) == 0, &err);
-    put_away(command);
-    reap(pid);
+    put_command_away(command);
 }
 
 TEST(command_killed, .timeout_s = 60)
@@ -621,4 +620,69 @@ static void loop_timer(void)
 TEST(loop_fires_a_timer)
 {
     torture(loop_timer, 30);
+}
+
+typedef struct Reading {
+    QIOChannelSocket *from;
+    bool done;
+} Reading;
+
+static void read_in_coroutine(void *opaque)
+{
+    Reading *reading = opaque;
+    char buf[TEXT_LEN];
+    Error *err = NULL;
+
+    if (went_well(qio_channel_read_all(QIO_CHANNEL(reading->from), buf, TEXT_LEN, &err) == 0,
+                  &err)) {
+        CHECK_MEM(buf, TEXT, TEXT_LEN);
+    }
+    reading->done = true;
+}
+
+/* A coroutine that waits comes to its end whatever fails, at the latest when its channel is
+ * closed. */
+static void resume_reader(AioContext *ctx, QIOChannelSocket *to, QIOChannelSocket *from)
+{
+    Reading reading = { .from = from };
+    Coroutine *co = qio_coroutine_create(read_in_coroutine, &reading);
+    Error *err = NULL;
+
+    if (co == NULL) {
+        CHECK(torture_may_fail());      /* no stack for it */
+        return;
+    }
+    qio_channel_attach_aio_context(QIO_CHANNEL(from), ctx);
+    qio_coroutine_enter(co);
+    if (went_well(qio_channel_write_all(QIO_CHANNEL(to), TEXT, TEXT_LEN, &err) == 0, &err)) {
+        dispatch_until(ctx, &reading.done);
+    }
+    CHECK(reading.done || torture_may_fail());
+    went_well(qio_channel_close(QIO_CHANNEL(from), &err) == 0, &err);
+    dispatch_until(ctx, &reading.done);
+    CHECK(reading.done);
+}
+
+static void loop_coroutine(void)
+{
+    QIOChannelSocket *a = NULL;
+    QIOChannelSocket *b = NULL;
+    Error *err = NULL;
+    AioContext *ctx = qio_aio_context_new(&err);
+
+    if (!went_well(ctx != NULL, &err)) {
+        return;
+    }
+    if (went_well(qio_channel_socket_new_pair(&a, &b, &err) == 0, &err)) {
+        resume_reader(ctx, a, b);
+    }
+    put_away(a);
+    put_away(b);
+    CHECK_INT(qio_aio_context_close(ctx, NULL), ==, 0);
+    qio_aio_context_unref(ctx);
+}
+
+TEST(loop_resumes_a_coroutine)
+{
+    torture(loop_coroutine, 60);
 }

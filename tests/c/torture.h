@@ -10,7 +10,8 @@
  * in a process of its own, under the gates of runner.h: no crash, no hang, no descriptor or
  * byte left, no child left.  Hard errors strike once, and from then on (clean-up code must
  * work, too, when it fails); what is to be tried again (EINTR, EAGAIN, short transfers)
- * strikes a few times, then the call is fine.
+ * strikes a few times, then the call is fine.  Calls that a process makes only the first time
+ * (a descriptor it keeps, say) fail in processes of their own that have not run before.
  * Rule: the scenario starts its threads itself and does not touch the seam.
  */
 #ifndef TESTS_TORTURE_H
