@@ -178,6 +178,11 @@ static inline int qio_direct_unlink(const char *path)
     return unlink(path);
 }
 
+static inline int qio_direct_flock(int fd, int operation)
+{
+    return flock(fd, operation);
+}
+
 static inline int qio_direct_fsync(int fd)
 {
     return fsync(fd);

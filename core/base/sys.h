@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -78,6 +79,7 @@
     X(int, fstat, (int fd, struct stat *st), (fd, st)) \
     X(int, lstat, (const char *path, struct stat *st), (path, st)) \
     X(int, unlink, (const char *path), (path)) \
+    X(int, flock, (int fd, int operation), (fd, operation)) \
     X(int, fsync, (int fd), (fd)) \
     X(int, tcgetattr, (int fd, struct termios *tio), (fd, tio)) \
     X(int, tcsetattr, (int fd, int when, const struct termios *tio), (fd, when, tio)) \

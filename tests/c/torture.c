@@ -60,6 +60,7 @@ static const FaultRow rows[] = {
     { SEAM_lstat, { EACCES } },
     { SEAM_access, { EACCES } },
     { SEAM_unlink, { EACCES } },
+    { SEAM_flock, { EINTR, EWOULDBLOCK, ENOLCK } },
     { SEAM_fsync, { EIO } },
     { SEAM_tcgetattr, { ENOTTY } },
     { SEAM_tcsetattr, { EIO } },
