@@ -25,7 +25,7 @@ static void refuse(const Reader *reader, const char *at, const char *why)
 {
     char text[160];
 
-    qio_error_set(reader->errp, QIO_ERROR_INVAL, "address '%s', at byte %zu: %s",
+    qio_error_set(reader->errp, QIO_ERROR_INVAL, "address '%s', at position %zu: %s",
                   qio_escape_bytes(reader->text, strlen(reader->text), text, sizeof(text)),
                   (size_t)(at - reader->text), why);
 }
