@@ -121,16 +121,29 @@ static void set_listen_error(const struct sockaddr *addr, socklen_t len, Error *
     g_free(where);
 }
 
-static int listen_inside(QIOChannelSocket *ioc, const struct sockaddr *addr, socklen_t len,
-                         int backlog, Error **errp)
+/* What has to be set before bind.  Returns 0, or -1 with errno. */
+static int prepare(int fd, int family, QIOSocketFamilies families)
 {
-    bool inet = addr->sa_family == AF_INET || addr->sa_family == AF_INET6;
+    int one = 1;
+    int ipv6_only = families == QIO_SOCKET_IPV6_ONLY;
+
+    if ((family == AF_INET || family == AF_INET6) &&
+        sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0) {
+        return -1;
+    }
+    if (family != AF_INET6 || families == QIO_SOCKET_FAMILIES_DEFAULT) {
+        return 0;
+    }
+    return sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &ipv6_only, sizeof(ipv6_only));
+}
+
+static int listen_inside(QIOChannelSocket *ioc, const struct sockaddr *addr, socklen_t len,
+                         int backlog, QIOSocketFamilies families, Error **errp)
+{
     char *path = path_of(addr, len);
     int fd = sys_socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int one = 1;
 
-    if (fd < 0 ||
-        (inet && sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0) ||
+    if (fd < 0 || prepare(fd, addr->sa_family, families) < 0 ||
         bind_path(fd, path, addr, len) < 0) {
         goto fail;
     }
@@ -155,8 +168,8 @@ fail:
     return -1;
 }
 
-int qio_channel_socket_listen_sockaddr(QIOChannelSocket *ioc, const struct sockaddr *addr,
-                                       socklen_t len, int backlog, Error **errp)
+int qio_socket_listen(QIOChannelSocket *ioc, const struct sockaddr *addr, socklen_t len,
+                      int backlog, QIOSocketFamilies families, Error **errp)
 {
     int ret;
 
@@ -172,9 +185,15 @@ int qio_channel_socket_listen_sockaddr(QIOChannelSocket *ioc, const struct socka
     if (qio_socket_enter_unopened(ioc, errp) < 0) {
         return -1;
     }
-    ret = listen_inside(ioc, addr, len, backlog, errp);
+    ret = listen_inside(ioc, addr, len, backlog, families, errp);
     qio_channel_leave(&ioc->parent, QIO_USE_ONE);
     return ret;
+}
+
+int qio_channel_socket_listen_sockaddr(QIOChannelSocket *ioc, const struct sockaddr *addr,
+                                       socklen_t len, int backlog, Error **errp)
+{
+    return qio_socket_listen(ioc, addr, len, backlog, QIO_SOCKET_FAMILIES_DEFAULT, errp);
 }
 
 /* ---- accepting ---- */

@@ -37,7 +37,21 @@ void qio_socket_set_remote(QIOChannelSocket *ioc, const struct sockaddr *addr, s
  * be left with qio_channel_leave(QIO_USE_ONE). */
 int qio_socket_enter_unopened(QIOChannelSocket *ioc, Error **errp);
 
+/* qio_channel_socket_new_fd() for a channel that is there already.  0, or -1 (CLOSED, BUSY). */
+int qio_socket_open_fd(QIOChannelSocket *ioc, int fd, Error **errp);
+
 /* ---- socket-listen.c ---- */
+
+/* What an IPv6 wildcard listens on; the default is the system's. */
+typedef enum QIOSocketFamilies {
+    QIO_SOCKET_FAMILIES_DEFAULT,
+    QIO_SOCKET_IPV6_AND_IPV4,
+    QIO_SOCKET_IPV6_ONLY,
+} QIOSocketFamilies;
+
+/* qio_channel_socket_listen_sockaddr() with the choice of families. */
+int qio_socket_listen(QIOChannelSocket *ioc, const struct sockaddr *addr, socklen_t len,
+                      int backlog, QIOSocketFamilies families, Error **errp);
 
 /* Whether the descriptor listens. */
 bool qio_socket_is_listening(int fd);

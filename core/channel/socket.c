@@ -230,9 +230,8 @@ int qio_socket_enter_unopened(QIOChannelSocket *ioc, Error **errp)
     return 0;
 }
 
-QIOChannelSocket *qio_channel_socket_new_fd(int fd, Error **errp)
+static int open_fd_inside(QIOChannelSocket *ioc, int fd, Error **errp)
 {
-    QIOChannelSocket *ioc;
     struct sockaddr_storage addr;
     socklen_t len = sizeof(int);
     int family;
@@ -244,13 +243,12 @@ QIOChannelSocket *qio_channel_socket_new_fd(int fd, Error **errp)
         } else {
             qio_error_set_errno(errp, errno, "cannot ask what kind of socket %d is", fd);
         }
-        return NULL;
+        return -1;
     }
     if (qio_socket_is_listening(fd) && qio_socket_set_nonblocking(fd, true) < 0) {
         qio_error_set_errno(errp, errno, "cannot make the listening socket %d non-blocking", fd);
-        return NULL;
+        return -1;
     }
-    ioc = qio_channel_socket_new();
     qio_socket_adopt(ioc, fd, family);
     if (qio_socket_is_listening(fd)) {
         qio_channel_set_feature(&ioc->parent, QIO_CHANNEL_FEATURE_LISTEN);
@@ -258,6 +256,29 @@ QIOChannelSocket *qio_channel_socket_new_fd(int fd, Error **errp)
     len = sizeof(addr);
     if (sys_getpeername(fd, (struct sockaddr *)&addr, &len) == 0) {
         qio_socket_set_remote(ioc, (struct sockaddr *)&addr, len);
+    }
+    return 0;
+}
+
+int qio_socket_open_fd(QIOChannelSocket *ioc, int fd, Error **errp)
+{
+    int ret;
+
+    if (qio_socket_enter_unopened(ioc, errp) < 0) {
+        return -1;
+    }
+    ret = open_fd_inside(ioc, fd, errp);
+    qio_channel_leave(&ioc->parent, QIO_USE_ONE);
+    return ret;
+}
+
+QIOChannelSocket *qio_channel_socket_new_fd(int fd, Error **errp)
+{
+    QIOChannelSocket *ioc = qio_channel_socket_new();
+
+    if (qio_socket_open_fd(ioc, fd, errp) < 0) {
+        qio_object_unref(ioc);
+        return NULL;
     }
     return ioc;
 }
