@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * test-options.c: the register of keys, and what options take, keep and refuse.
+ *
+ * Owns: the table of good and bad values for each type of key, and the words of the messages
+ * that people act on.
+ */
+#include "runner.h"
+#include "net/net-priv.h"
+
+/* What a call that fails has put into *err; takes the error away again. */
+static void check_refused(int ret, Error **err, const char *part)
+{
+    CHECK_INT(ret, ==, -1);
+    CHECK(*err != NULL);
+    CHECK_INT(qio_error_get_code(*err), ==, QIO_ERROR_INVAL);
+    CHECK_STR_HAS(qio_error_get_pretty(*err), part);
+    g_clear_pointer(err, qio_error_free);
+}
+
+static void refuse_str(const char *key, const char *value, const char *part)
+{
+    QIOOptions *options = qio_options_new();
+    Error *err = NULL;
+    int ret;
+
+    test_note("%s=%s", key ? key : "(null)", value ? value : "(null)");
+    ret = qio_options_set_str(options, key, value, &err);
+    check_refused(ret, &err, part);
+    CHECK(!qio_options_has(options, key));
+    qio_options_free(options);
+}
+
+static void take_str(const char *key, const char *value)
+{
+    QIOOptions *options = qio_options_new();
+    Error *err = NULL;
+
+    test_note("%s=%s", key, value);
+    if (qio_options_set_str(options, key, value, &err) < 0) {
+        test_fail(__FILE__, __LINE__, "%s", qio_error_get_pretty(err));
+    }
+    CHECK_STR(qio_options_get_str(options, key, NULL), value);
+    qio_options_free(options);
+}
+
+TEST(register_is_in_order_and_complete)
+{
+    static const char *const expected[] = {
+        "allow", "arg", "backlog", "close-timeout", "cwd", "env", "ipv4", "ipv6", "keep-alive",
+        "mode", "name", "nodelay", "permissions", "stderr", "stderr-fd", "timeout",
+    };
+    size_t count;
+    const QIOOptionKey *keys = qio_options_known_keys(&count);
+
+    CHECK_INT(count, ==, G_N_ELEMENTS(expected));
+    for (size_t i = 0; i < count; i++) {
+        CHECK_STR(keys[i].name, expected[i]);
+        CHECK_PTR(qio_option_key_find(expected[i], NULL), ==, &keys[i]);
+    }
+}
+
+TEST(values_of_each_type)
+{
+    static const struct {
+        const char *key, *value;
+    } good[] = {
+        { "name", "" }, { "name", "anything at all = \x01" },
+        { "nodelay", "on" }, { "nodelay", "off" },
+        { "backlog", "1" }, { "backlog", "65535" },
+        { "permissions", "0" }, { "permissions", "644" }, { "permissions", "07777" },
+        { "timeout", "0" }, { "timeout", "2.5" }, { "timeout", "none" }, { "timeout", "off" },
+        { "timeout", "2147483" }, { "timeout", "0.0000000000000000000000001" },
+        { "mode", "rw" }, { "mode", "a" },
+        { "allow", "all" }, { "allow", "net,unix,exec" },
+        { "env", "A=b" }, { "env", "A=" }, { "env", "A=b=c" }, { "env", "" },
+    };
+    static const struct {
+        const char *key, *value, *part;
+    } bad[] = {
+        { "nodelay", "yes", "\"nodelay\" takes on or off, not \"yes\"" },
+        { "nodelay", "ON", "on or off" },
+        { "nodelay", "", "on or off" },
+        { "backlog", "0", "\"backlog\" takes a whole number from 1 to 65535, not \"0\"" },
+        { "backlog", "65536", "from 1 to 65535" },
+        { "backlog", "99999999999999999999", "from 1 to 65535" },
+        { "backlog", " 1", "from 1 to 65535" },
+        { "backlog", "+1", "from 1 to 65535" },
+        { "backlog", "1x", "from 1 to 65535" },
+        { "permissions", "8", "\"permissions\" takes an octal number from 0 to 7777" },
+        { "permissions", "10000", "octal" },
+        { "permissions", "rw-r--r--", "octal" },
+        { "timeout", "", "\"timeout\" takes seconds from 0 to 2147483 (such as 2.5), none" },
+        { "timeout", "-1", "seconds" },
+        { "timeout", "1.", "seconds" },
+        { "timeout", ".5", "seconds" },
+        { "timeout", "1e3", "seconds" },
+        { "timeout", "1,5", "seconds" },
+        { "timeout", "nan", "seconds" },
+        { "timeout", "2147483.5", "seconds" },
+        { "timeout", "99999999999999999999999999", "seconds" },
+        { "mode", "x", "\"mode\" takes r, w, rw or a, not \"x\"" },
+        { "mode", "", "r, w, rw or a" },
+        { "stderr", "2", "inherit, null, merge or pipe" },
+        { "allow", "", "\"allow\" takes net, unix, vsock, fd, file, null, buffer, exec or all" },
+        { "allow", "net,", "or all" },
+        { "allow", "everything", "not \"everything\"" },
+        { "env", "A", "NAME=value" },
+        { "env", "=b", "NAME=value" },
+        { "name", NULL, "the value of the key \"name\" is NULL" },
+        { NULL, "x", "the key is NULL" },
+        { "mode", "r\x1b[2J", "not \"r\\x1b[2J\"" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
+        take_str(good[i].key, good[i].value);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        refuse_str(bad[i].key, bad[i].value, bad[i].part);
+    }
+}
+
+TEST(unknown_key_names_the_nearest)
+{
+    refuse_str("tiemout", "1", "unknown key \"tiemout\"; the nearest is \"timeout\"");
+    refuse_str("keepalive", "on", "the nearest is \"keep-alive\"");
+    refuse_str("keep_alive", "on", "the nearest is \"keep-alive\"");
+    refuse_str("args", "x", "the nearest is \"arg\"");
+    refuse_str("perms", "x", "the nearest is");
+    refuse_str("", "x", "unknown key \"\"; the nearest is");
+    refuse_str("\n", "x", "unknown key \"\\x0a\"");
+}
+
+TEST(seconds_become_milliseconds)
+{
+    static const struct {
+        const char *text;
+        int ms;
+    } rows[] = {
+        { "0", 0 }, { "1", 1000 }, { "2.5", 2500 }, { "0.001", 1 }, { "0.0001", 1 },
+        { "0.0010000", 1 }, { "0.0010001", 2 }, { "1.999999", 2000 }, { "none", -1 },
+        { "off", -1 }, { "2147483", 2147483000 }, { "2147483.0", 2147483000 },
+        { "2147484", -2 }, { "nine", -2 },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        test_note("%s", rows[i].text);
+        CHECK_INT(qio_option_parse_ms(rows[i].text), ==, rows[i].ms);
+    }
+}
+
+TEST(integers)
+{
+    QIOOptions *options = qio_options_new();
+    Error *err = NULL;
+
+    CHECK_INT(qio_options_set_int(options, "backlog", 17, NULL), ==, 0);
+    CHECK_INT(qio_options_get_int(options, "backlog", -1), ==, 17);
+    CHECK_INT(qio_options_set_int(options, "permissions", 0640, NULL), ==, 0);
+    CHECK_STR(qio_options_get_str(options, "permissions", NULL), "640");
+    CHECK_INT(qio_options_get_int(options, "permissions", -1), ==, 0640);
+    CHECK_INT(qio_options_set_int(options, "nodelay", 1, NULL), ==, 0);
+    CHECK(qio_options_get_bool(options, "nodelay", false));
+    CHECK_INT(qio_options_set_int(options, "nodelay", 0, NULL), ==, 0);
+    CHECK(!qio_options_get_bool(options, "nodelay", true));
+    CHECK_INT(qio_options_set_int(options, "timeout", 3, NULL), ==, 0);
+    CHECK_INT(qio_options_get_ms(options, "timeout", -7), ==, 3000);
+    CHECK_INT(qio_options_set_int(options, "stderr-fd", 2, NULL), ==, 0);
+
+    check_refused(qio_options_set_int(options, "backlog", 0, &err), &err, "not \"0\"");
+    check_refused(qio_options_set_int(options, "permissions", -1, &err), &err, "not \"-1\"");
+    check_refused(qio_options_set_int(options, "nodelay", 2, &err), &err, "not \"2\"");
+    check_refused(qio_options_set_int(options, "stderr-fd", INT64_MAX, &err), &err, "2147483647");
+    check_refused(qio_options_set_int(options, "name", 1, &err), &err,
+                  "\"name\" takes text, not a number");
+    check_refused(qio_options_set_int(options, "nome", 1, &err), &err, "\"name\"");
+    /* What was refused changed nothing. */
+    CHECK_INT(qio_options_get_int(options, "backlog", -1), ==, 17);
+    qio_options_free(options);
+}
+
+TEST(lists_and_replacing)
+{
+    QIOOptions *options = qio_options_new();
+    const char *const *list;
+    Error *err = NULL;
+
+    CHECK_PTR(qio_options_get_list(options, "arg"), ==, NULL);
+    CHECK_INT(qio_options_add_str(options, "arg", "", NULL), ==, 0);
+    CHECK_INT(qio_options_add_str(options, "arg", "two", NULL), ==, 0);
+    list = qio_options_get_list(options, "arg");
+    CHECK_STR(list[0], "");
+    CHECK_STR(list[1], "two");
+    CHECK_PTR(list[2], ==, NULL);
+    CHECK_STR(qio_options_get_str(options, "arg", NULL), "two");
+
+    CHECK_INT(qio_options_set_str(options, "arg", list[1], NULL), ==, 0);
+    list = qio_options_get_list(options, "arg");
+    CHECK_STR(list[0], "two");
+    CHECK_PTR(list[1], ==, NULL);
+
+    CHECK_INT(qio_options_add_str(options, "mode", "r", NULL), ==, 0);
+    check_refused(qio_options_add_str(options, "mode", "w", &err), &err,
+                  "\"mode\" is given twice and takes one value");
+    CHECK_INT(qio_options_set_str(options, "mode", "w", NULL), ==, 0);
+    CHECK_STR(qio_options_get_str(options, "mode", NULL), "w");
+    qio_options_free(options);
+}
+
+TEST(bytes)
+{
+    QIOOptions *options = qio_options_new();
+    Error *err = NULL;
+
+    CHECK_INT(qio_options_set_bytes(options, "name", "abcdef", 3, NULL), ==, 0);
+    CHECK_STR(qio_options_get_str(options, "name", NULL), "abc");
+    CHECK_INT(qio_options_set_bytes(options, "name", NULL, 0, NULL), ==, 0);
+    CHECK_STR(qio_options_get_str(options, "name", NULL), "");
+    check_refused(qio_options_set_bytes(options, "name", "a\0b", 3, &err), &err,
+                  "without NUL bytes");
+    check_refused(qio_options_set_bytes(options, "name", NULL, 3, &err), &err, "NULL");
+    check_refused(qio_options_set_bytes(options, "nam", "a\0b", 3, &err), &err, "unknown key");
+    check_refused(qio_options_set_bytes(options, "mode", "rx", 2, &err), &err, "\"rx\"");
+    qio_options_free(options);
+}
+
+TEST(fallbacks_and_nulls)
+{
+    QIOOptions *options = qio_options_new();
+    Error *err = NULL;
+
+    CHECK_STR(qio_options_get_str(options, "name", "else"), "else");
+    CHECK_STR(qio_options_get_str(NULL, "name", "else"), "else");
+    CHECK_INT(qio_options_get_int(options, "backlog", 5), ==, 5);
+    CHECK_INT(qio_options_get_ms(NULL, "timeout", 30000), ==, 30000);
+    CHECK(qio_options_get_bool(NULL, "ipv4", true));
+    CHECK(!qio_options_has(NULL, "ipv4"));
+    CHECK(!qio_options_has(options, "no such key"));
+    CHECK(!qio_options_has(options, NULL));
+    CHECK_INT(qio_options_set_str(NULL, "name", "x", &err), ==, -1);
+    CHECK_STR_HAS(qio_error_get_pretty(err), "options are NULL");
+    qio_error_free(err);
+    qio_options_free(options);
+    qio_options_free(NULL);
+}
+
+TEST(copies_and_overriding)
+{
+    QIOOptions *a = qio_options_new();
+    QIOOptions *b, *c;
+
+    qio_options_add_str(a, "arg", "1", NULL);
+    qio_options_add_str(a, "arg", "2", NULL);
+    qio_options_set_str(a, "cwd", "/", NULL);
+    b = qio_options_copy(a);
+    CHECK(qio_options_equal(a, b));
+    qio_options_add_str(b, "arg", "3", NULL);
+    CHECK(!qio_options_equal(a, b));
+    CHECK_INT(g_strv_length((char **)qio_options_get_list(a, "arg")), ==, 2);
+
+    c = qio_options_new();
+    qio_options_set_str(c, "arg", "other", NULL);
+    qio_options_override(b, c);
+    CHECK_STR(qio_options_get_list(b, "arg")[0], "other");
+    CHECK_PTR(qio_options_get_list(b, "arg")[1], ==, NULL);
+    CHECK_STR(qio_options_get_str(b, "cwd", NULL), "/");
+    qio_options_free(a);
+    qio_options_free(b);
+    qio_options_free(c);
+
+    a = qio_options_copy(NULL);
+    CHECK(!qio_options_has(a, "arg"));
+    qio_options_free(a);
+}
+
+TEST(keys_of_schemes)
+{
+    QIOOptions *options = qio_options_new();
+    Error *err = NULL;
+
+    qio_options_set_str(options, "timeout", "1", NULL);
+    for (int scheme = QIO_SCHEME_TCP; scheme <= QIO_SCHEME_BUFFER; scheme++) {
+        CHECK(qio_options_check_scheme(options, scheme, NULL));
+    }
+    qio_options_set_str(options, "nodelay", "on", NULL);
+    CHECK(qio_options_check_scheme(options, QIO_SCHEME_TCP, NULL));
+    CHECK(!qio_options_check_scheme(options, QIO_SCHEME_UNIX, &err));
+    CHECK_STR(qio_error_get_pretty(err), "the key \"nodelay\" has no use with unix:");
+    qio_error_free(err);
+    qio_options_free(options);
+}

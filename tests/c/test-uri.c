@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * test-uri.c: the grammar of URIs: what is read, where a fault is said to be, and that what
+ * was printed reads back equal.
+ *
+ * Owns: the table of bad URIs with the place of the fault, a generator of good ones and one of
+ * junk.  Both are seeded; a failure shows the URI.
+ */
+#include "runner.h"
+#include "net/net-priv.h"
+
+#include <stdlib.h>
+
+/* ---- what is read ---- */
+
+static QIOUri *parse(const char *text)
+{
+    Error *err = NULL;
+    QIOUri *uri = qio_uri_parse(text, &err);
+
+    if (uri == NULL) {
+        test_fail(__FILE__, __LINE__, "%s: %s", text, qio_error_get_pretty(err));
+    }
+    return uri;
+}
+
+TEST(addresses)
+{
+    QIOUri *uri = parse("tcp://127.0.0.1:43211?nodelay=on&timeout=2.5");
+
+    CHECK_INT(uri->scheme, ==, QIO_SCHEME_TCP);
+    CHECK_STR(uri->address->host, "127.0.0.1");
+    CHECK_INT(uri->address->port, ==, 43211);
+    CHECK(qio_options_get_bool(uri->options, "nodelay", false));
+    CHECK_INT(qio_options_get_ms(uri->options, "timeout", 0), ==, 2500);
+    qio_uri_free(uri);
+
+    uri = parse("tcp://[::1]:80");
+    CHECK_STR(uri->address->host, "::1");
+    qio_uri_free(uri);
+
+    uri = parse("tcp://:0");
+    CHECK_STR(uri->address->host, "");
+    qio_uri_free(uri);
+
+    uri = parse("unix:/run/a%20b%3f.sock?backlog=3");
+    CHECK_INT(uri->scheme, ==, QIO_SCHEME_UNIX);
+    CHECK_STR(uri->address->path, "/run/a b?.sock");
+    CHECK_INT(qio_options_get_int(uri->options, "backlog", 0), ==, 3);
+    qio_uri_free(uri);
+
+    uri = parse("abstract:name");
+    CHECK_INT(uri->scheme, ==, QIO_SCHEME_ABSTRACT);
+    CHECK_MEM(uri->address->path, "name", 4);
+    qio_uri_free(uri);
+
+    uri = parse("vsock://3:1024");
+    CHECK_INT(uri->address->cid, ==, 3);
+    CHECK_INT(uri->address->port, ==, 1024);
+    qio_uri_free(uri);
+
+    uri = parse("fd:0");
+    CHECK_INT(uri->scheme, ==, QIO_SCHEME_FD);
+    CHECK_INT(uri->address->fd, ==, 0);
+    qio_uri_free(uri);
+}
+
+TEST(paths_and_programs)
+{
+    QIOUri *uri = parse("file:/tmp/100%25?mode=rw&permissions=600");
+
+    CHECK_INT(uri->scheme, ==, QIO_SCHEME_FILE);
+    CHECK_PTR(uri->address, ==, NULL);
+    CHECK_STR(uri->path, "/tmp/100%");
+    CHECK_INT(qio_options_get_int(uri->options, "permissions", 0), ==, 0600);
+    qio_uri_free(uri);
+
+    uri = parse("file:relative/name");
+    CHECK_STR(uri->path, "relative/name");
+    qio_uri_free(uri);
+
+    uri = parse("exec:sh?arg=-c&arg=echo%20%22$A%22%26&arg=&env=A=b%3Dc");
+    CHECK_INT(uri->scheme, ==, QIO_SCHEME_EXEC);
+    CHECK_STR(uri->path, "sh");
+    CHECK_STR(qio_options_get_list(uri->options, "arg")[0], "-c");
+    CHECK_STR(qio_options_get_list(uri->options, "arg")[1], "echo \"$A\"&");
+    CHECK_STR(qio_options_get_list(uri->options, "arg")[2], "");
+    CHECK_PTR(qio_options_get_list(uri->options, "arg")[3], ==, NULL);
+    CHECK_STR(qio_options_get_str(uri->options, "env", NULL), "A=b=c");
+    qio_uri_free(uri);
+
+    uri = parse("null:");
+    CHECK_INT(uri->scheme, ==, QIO_SCHEME_NULL);
+    qio_uri_free(uri);
+    uri = parse("buffer:?name=scratch");
+    CHECK_STR(qio_options_get_str(uri->options, "name", NULL), "scratch");
+    qio_uri_free(uri);
+}
+
+/* ---- where the fault is ---- */
+
+static const struct {
+    const char *text;
+    int position;
+    const char *part;
+} faults[] = {
+    { "", 0, "a ':' has to follow the scheme" },
+    { "tcp", 0, "a ':' has to follow the scheme" },
+    { "/tmp/socket", 0, "a ':' has to follow the scheme" },
+    { ":", 0, "unknown scheme \"\"" },
+    { "TCP://h:1", 0, "unknown scheme \"TCP\"" },
+    { "unux:/x", 0, "unknown scheme \"unux\"; the nearest is \"unix\"" },
+    { "http://h:1", 0, "unknown scheme \"http\"" },
+    { "tcp:127.0.0.1:80", 0, "tcp://" },
+    { "tcp://127.0.0.1", 15, "port" },
+    { "tcp://127.0.0.1:", 16, "port" },
+    { "tcp://127.0.0.1:65536", 16, "65535" },
+    { "tcp://127.0.0.1:99999999999999999999", 16, "65535" },
+    { "tcp://127.0.0.1:080", 16, "65535" },
+    { "tcp://127.0.0.1:8o", 17, "65535" },
+    { "tcp://127.0.0.1:+8", 16, "65535" },
+    { "tcp://127.0.0.1:-1", 16, "65535" },
+    { "tcp://127.0.0.1:80/", 18, "65535" },
+    { "tcp://127.0.0.1:80 ", 18, "space" },
+    { " tcp://127.0.0.1:80", 0, "space" },
+    { "tcp://user@127.0.0.1:80", 6, "host" },
+    { "tcp://::1:80", 6, "bracket" },
+    { "tcp://[::1:80", 6, "]" },
+    { "tcp://[::1]", 11, "port" },
+    { "tcp://[::1]80", 11, "port" },
+    { "tcp://[127.0.0.1]:80", 7, "IPv6" },
+    { "tcp://[::g]:80", 7, "IPv6" },
+    { "tcp://127.0.0.256:80", 6, "255" },
+    { "tcp://h%00:80", 6, "NUL" },
+    { "tcp://h:80#x", 10, "fragment" },
+    { "tcp://h:80\n", 10, "control byte" },
+    { "tcp://h:80?", 11, "key=value" },
+    { "tcp://h:80?nodelay", 11, "key=value" },
+    { "tcp://h:80?=on", 11, "key=value" },
+    { "tcp://h:80?nodelay=on&", 22, "key=value" },
+    { "tcp://h:80?nodelay=on&&ipv4=on", 22, "key=value" },
+    { "tcp://h:80?nodelay=on&nodelay=on", 22, "\"nodelay\" is given twice" },
+    { "tcp://h:80?nodelay=yes", 19, "on or off" },
+    { "tcp://h:80?ipv4=on&nodlay=on", 19, "unknown key \"nodlay\"; the nearest is \"nodelay\"" },
+    { "tcp://h:80?mode=r", 11, "the key \"mode\" has no use with tcp:" },
+    { "tcp://h:80?allow=all", 11, "\"allow\" cannot be part of a URI" },
+    { "tcp://h:80?timeout=?", 19, "seconds" },
+    { "tcp://h:80?name=a%0", 17, "hexadecimal" },
+    { "tcp://h:80?name=a%", 17, "hexadecimal" },
+    { "tcp://h:80?name=a%4g", 17, "hexadecimal" },
+    { "tcp://h:80?name=a%00b", 17, "NUL" },
+    { "unix:/a%00b", 5, "NUL" },
+    { "unix:/%", 6, "hexadecimal" },
+    { "abstract:", 9, "byte" },
+    { "vsock://x:1", 8, "4294967295" },
+    { "vsock://4294967296:1", 8, "4294967295" },
+    { "vsock://1", 9, "port" },
+    { "fd:", 3, "descriptor" },
+    { "fd:-1", 3, "descriptor" },
+    { "fd:1x", 4, "descriptor" },
+    { "fd:2147483648", 3, "descriptor" },
+    { "file:", 0, "the path is missing" },
+    { "file:?mode=r", 0, "the path is missing" },
+    { "file://host/path", 5, "there is no host here" },
+    { "file:/a%00b", 7, "NUL" },
+    { "exec:", 0, "the program is missing" },
+    { "exec:?arg=x", 0, "the program is missing" },
+    { "exec:a?stderr-fd=2", 7, "\"stderr-fd\" cannot be part of a URI" },
+    { "null:x", 5, "nothing but a query" },
+    { "buffer:/", 7, "nothing but a query" },
+};
+
+TEST(faults_have_a_place)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(faults); i++) {
+        char place[32];
+        Error *err = NULL;
+
+        test_note("%s", faults[i].text);
+        CHECK_PTR(qio_uri_parse(faults[i].text, &err), ==, NULL);
+        g_snprintf(place, sizeof(place), "at position %d", faults[i].position);
+        CHECK_STR_HAS(qio_error_get_pretty(err), place);
+        CHECK_STR_HAS(qio_error_get_pretty(err), faults[i].part);
+        CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_INVAL);
+        for (const char *p = qio_error_get_pretty(err); *p; p++) {
+            CHECK(*p >= ' ' && *p < 0x7f);
+        }
+        qio_error_free(err);
+    }
+}
+
+TEST(layers_are_not_supported)
+{
+    static const char *const layered[] = {
+        "tls+tcp://h:1", "ws+unix:/x", "ws://h:1/", "wss://h:1/", "tls:x", "tls+ws+tcp://h:1",
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(layered); i++) {
+        Error *err = NULL;
+
+        test_note("%s", layered[i]);
+        CHECK_PTR(qio_uri_parse(layered[i], &err), ==, NULL);
+        CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_NOTSUP);
+        CHECK_STR_HAS(qio_error_get_pretty(err), "not among the supported schemes tcp, unix, ");
+        qio_error_free(err);
+    }
+}
+
+TEST(lengths)
+{
+    char *path = g_strnfill(107, 'p');
+    char *text = g_strconcat("unix:", path, NULL);
+    QIOUri *uri = parse(text);
+    Error *err = NULL;
+    char *longer = g_strconcat(text, "p", NULL);
+
+    CHECK_INT(uri->address->path_len, ==, 107);
+    qio_uri_free(uri);
+    CHECK_PTR(qio_uri_parse(longer, &err), ==, NULL);
+    CHECK_STR_HAS(qio_error_get_pretty(err), "at position 5");
+    CHECK_STR_HAS(qio_error_get_pretty(err), "107");
+    qio_error_free(err);
+    g_free(path);
+    g_free(text);
+    g_free(longer);
+
+    err = NULL;
+    CHECK_PTR(qio_uri_parse(NULL, &err), ==, NULL);
+    CHECK_STR_HAS(qio_error_get_pretty(err), "URI is NULL");
+    qio_error_free(err);
+    qio_uri_free(NULL);
+}
+
+/* ---- round trips ---- */
+
+static bool uri_equal(const QIOUri *a, const QIOUri *b)
+{
+    return a->scheme == b->scheme && g_strcmp0(a->path, b->path) == 0 &&
+           (a->address == NULL) == (b->address == NULL) &&
+           (a->address == NULL || qio_address_equal(a->address, b->address)) &&
+           qio_options_equal(a->options, b->options);
+}
+
+static void check_round_trip(const QIOUri *uri)
+{
+    char *text = qio_uri_format(uri);
+    QIOUri *again;
+    char *twice;
+
+    test_note("%s", text);
+    again = parse(text);
+    CHECK(uri_equal(uri, again));
+    twice = qio_uri_format(again);
+    CHECK_STR(twice, text);
+    qio_uri_free(again);
+    g_free(text);
+    g_free(twice);
+}
+
+static unsigned pick(GRand *rand, unsigned n)
+{
+    return (unsigned)g_rand_int_range(rand, 0, (gint32)n);
+}
+
+/* Bytes that mean something in URIs come often. */
+static char *random_text(GRand *rand, unsigned min, unsigned max)
+{
+    static const char special[] = "?&=%#/:+@[] \"'\\\t\n\x7f\xc3\xff.-_~";
+    unsigned len = min + pick(rand, max - min + 1);
+    char *text = g_malloc0(len + 1);
+
+    for (unsigned i = 0; i < len; i++) {
+        text[i] = pick(rand, 2) ? special[pick(rand, sizeof(special) - 1)]
+                                : (char)(1 + pick(rand, 255));
+    }
+    return text;
+}
+
+static char *random_value(GRand *rand, const QIOOptionKey *key)
+{
+    char *text, *value;
+
+    switch (key->type) {
+    case QIO_OPTION_SWITCH:
+        return g_strdup(pick(rand, 2) ? "on" : "off");
+    case QIO_OPTION_NUMBER:
+        return g_strdup_printf("%u", 1 + pick(rand, 60000));
+    case QIO_OPTION_OCTAL:
+        return g_strdup_printf("%o", pick(rand, 010000));
+    case QIO_OPTION_SECONDS:
+        return g_strdup_printf("%u.%u", pick(rand, 1000), pick(rand, 1000));
+    case QIO_OPTION_CHOICE:
+        return g_strdup(key->choices[pick(rand, 4)]);
+    case QIO_OPTION_VARIABLE:
+        text = random_text(rand, 0, 10);
+        value = g_strconcat("N", text, "=", NULL);
+        g_free(text);
+        return value;
+    default:
+        return random_text(rand, 0, 30);
+    }
+}
+
+static void random_options(GRand *rand, QIOUri *uri)
+{
+    size_t count;
+    const QIOOptionKey *keys = qio_options_known_keys(&count);
+
+    for (size_t i = 0; i < count; i++) {
+        unsigned times = pick(rand, 3) ? 0 : 1 + (keys[i].list ? pick(rand, 3) : 0);
+
+        if (!keys[i].in_uri || !(keys[i].schemes & (1u << uri->scheme))) {
+            continue;
+        }
+        for (; times > 0; times--) {
+            char *value = random_value(rand, &keys[i]);
+
+            CHECK_INT(qio_options_add_str(uri->options, keys[i].name, value, NULL), ==, 0);
+            g_free(value);
+        }
+    }
+}
+
+static QIOAddress *random_address(GRand *rand, QIOScheme scheme)
+{
+    static const char *const hosts[] = {
+        "", "127.0.0.1", "::", "::1", "fe80::1%2", "2001:db8::ffff:1.2.3.4", "name",
+        "a-b.example", "0.0.0.0",
+    };
+    QIOAddress *addr = NULL;
+    char *text, *printed;
+
+    switch (scheme) {
+    case QIO_SCHEME_TCP:
+        return qio_address_new_inet(hosts[pick(rand, G_N_ELEMENTS(hosts))], pick(rand, 65536));
+    case QIO_SCHEME_UNIX:
+    case QIO_SCHEME_ABSTRACT:
+        text = random_text(rand, 1, 107);
+        addr = scheme == QIO_SCHEME_UNIX ? qio_address_new_unix(text)
+                                         : qio_address_new_abstract(text, strlen(text));
+        g_free(text);
+        return addr;
+    default:
+        printed = scheme == QIO_SCHEME_FD
+            ? g_strdup_printf("fd:%u", pick(rand, 1000))
+            : g_strdup_printf("vsock://%u:%u", g_rand_int(rand), g_rand_int(rand));
+        addr = qio_address_parse(printed, NULL);
+        CHECK(addr != NULL);
+        g_free(printed);
+        return addr;
+    }
+}
+
+static QIOUri *random_uri(GRand *rand)
+{
+    QIOUri *uri = g_new0(QIOUri, 1);
+
+    uri->scheme = (QIOScheme)pick(rand, QIO_SCHEME_BUFFER + 1);
+    uri->options = qio_options_new();
+    if (uri->scheme <= QIO_SCHEME_FD) {
+        uri->address = random_address(rand, uri->scheme);
+    } else if (uri->scheme <= QIO_SCHEME_EXEC) {
+        uri->path = random_text(rand, 1, 40);
+    }
+    random_options(rand, uri);
+    return uri;
+}
+
+TEST(printed_uris_read_back_equal)
+{
+    GRand *rand = g_rand_new_with_seed(1);
+
+    for (int i = 0; i < 3000; i++) {
+        QIOUri *uri = random_uri(rand);
+
+        check_round_trip(uri);
+        qio_uri_free(uri);
+    }
+    g_rand_free(rand);
+}
+
+TEST(odd_paths_read_back_equal)
+{
+    static const char *const paths[] = { "/", "//", "///x", "//host/x", ".", "a//b", "%", "?" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(paths); i++) {
+        QIOUri uri = { .scheme = QIO_SCHEME_FILE, .path = (char *)paths[i] };
+
+        uri.options = qio_options_new();
+        check_round_trip(&uri);
+        uri.scheme = QIO_SCHEME_EXEC;
+        check_round_trip(&uri);
+        qio_options_free(uri.options);
+    }
+}
+
+/* ---- junk ---- */
+
+/* Whatever reads must read back; whatever does not must say where. */
+static void try_junk(const char *text)
+{
+    Error *err = NULL;
+    QIOUri *uri;
+
+    test_note("%s", text);
+    uri = qio_uri_parse(text, &err);
+    if (uri != NULL) {
+        CHECK_PTR(err, ==, NULL);
+        check_round_trip(uri);
+        qio_uri_free(uri);
+        return;
+    }
+    CHECK_STR_HAS(qio_error_get_pretty(err), "at position ");
+    qio_error_free(err);
+}
+
+static char *mutate(GRand *rand, char *text)
+{
+    size_t len = strlen(text);
+    unsigned at = pick(rand, (unsigned)len + 1);
+    char *other = random_text(rand, 0, 4);
+    char *head = g_strndup(text, at);
+    size_t skip = MIN(len, at + pick(rand, 4));
+    char *result = g_strconcat(head, other, text + skip, NULL);
+
+    g_free(other);
+    g_free(head);
+    g_free(text);
+    return result;
+}
+
+TEST(junk)
+{
+    GRand *rand = g_rand_new_with_seed(2);
+
+    for (int i = 0; i < 3000; i++) {
+        char *text = random_text(rand, 0, 40);
+
+        try_junk(text);
+        g_free(text);
+    }
+    for (int i = 0; i < 3000; i++) {
+        QIOUri *uri = random_uri(rand);
+        char *text = qio_uri_format(uri);
+
+        qio_uri_free(uri);
+        for (unsigned left = 1 + pick(rand, 3); left > 0; left--) {
+            text = mutate(rand, text);
+        }
+        try_junk(text);
+        g_free(text);
+    }
+    g_rand_free(rand);
+}
