@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * net/open.c: opening a channel by URI.
+ *
+ * Owns: what each scheme opens, what the caller allows, and the one deadline over it all.
+ * Rule: nothing is opened, started or taken before everything that was asked for has been
+ * checked; on failure the caller's descriptors are as they were.  Any thread.
+ */
+#include "net/net-priv.h"
+
+#include <string.h>
+#include <qio/channel-buffer.h>
+#include <qio/channel-file.h>
+#include <qio/channel-null.h>
+#include "base/sys.h"
+
+/* What "allow" has to name for each scheme. */
+static const char *const allow_name[] = {
+    [QIO_SCHEME_TCP] = "net",
+    [QIO_SCHEME_UNIX] = "unix",
+    [QIO_SCHEME_ABSTRACT] = "unix",
+    [QIO_SCHEME_VSOCK] = "vsock",
+    [QIO_SCHEME_FD] = "fd",
+    [QIO_SCHEME_FILE] = "file",
+    [QIO_SCHEME_EXEC] = "exec",
+    [QIO_SCHEME_NULL] = "null",
+    [QIO_SCHEME_BUFFER] = "buffer",
+};
+
+/* Whether one value of the list, "net,unix", names it. */
+static bool list_has(const char *list, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (;;) {
+        size_t item = strcspn(list, ",");
+
+        if (item == len && memcmp(list, name, len) == 0) {
+            return true;
+        }
+        if (list[item] == '\0') {
+            return false;
+        }
+        list += item + 1;
+    }
+}
+
+static bool is_allowed(QIOScheme scheme, const QIOOptions *options)
+{
+    const char *const *lists = qio_options_get_list(options, "allow");
+
+    if (lists == NULL) {
+        return scheme != QIO_SCHEME_EXEC;
+    }
+    for (; *lists != NULL; lists++) {
+        if (list_has(*lists, "all") || list_has(*lists, allow_name[scheme])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+QIOUri *qio_uri_parse_allowed(const char *text, const QIOOptions *options, Error **errp)
+{
+    QIOUri *uri = qio_uri_parse(text, errp);
+
+    if (uri == NULL) {
+        return NULL;
+    }
+    if (!is_allowed(uri->scheme, options)) {
+        qio_error_set_errno(errp, EACCES, "%s: needs \"%s\" or \"all\" in the key \"allow\" of "
+                            "the caller's options", qio_scheme_name(uri->scheme),
+                            allow_name[uri->scheme]);
+        goto fail;
+    }
+    if (options != NULL) {
+        if (!qio_options_check_scheme(options, uri->scheme, errp)) {
+            goto fail;
+        }
+        qio_options_override(uri->options, options);
+    }
+    return uri;
+
+fail:
+    qio_uri_free(uri);
+    return NULL;
+}
+
+int qio_file_mode_flags(const char *mode, Error **errp)
+{
+    char piece[64];
+
+    if (mode == NULL) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "the mode is NULL; it has to be r, w, rw or a");
+        return -1;
+    }
+    if (strcmp(mode, "r") == 0) {
+        return O_RDONLY;
+    }
+    if (strcmp(mode, "w") == 0) {
+        return O_WRONLY | O_CREAT | O_TRUNC;
+    }
+    if (strcmp(mode, "rw") == 0) {
+        return O_RDWR | O_CREAT;
+    }
+    if (strcmp(mode, "a") == 0) {
+        return O_WRONLY | O_CREAT | O_APPEND;
+    }
+    qio_error_set(errp, QIO_ERROR_INVAL, "the mode has to be r, w, rw or a, not \"%s\"",
+                  qio_escape_bytes(mode, strlen(mode), piece, sizeof(piece)));
+    return -1;
+}
+
+static QIOChannel *open_file(const QIOUri *uri, Error **errp)
+{
+    int flags = qio_file_mode_flags(qio_options_get_str(uri->options, "mode", "r"), errp);
+    mode_t permissions = (mode_t)qio_options_get_int(uri->options, "permissions", 0666);
+
+    if (flags < 0) {
+        return NULL;
+    }
+    return (QIOChannel *)qio_channel_file_new_path(uri->path, flags, permissions, errp);
+}
+
+/* ---- commands ---- */
+
+static bool read_stderr(const QIOOptions *options, QIOCommandOptions *out, Error **errp)
+{
+    static const struct {
+        const char *name;
+        QIOCommandStderr mode;
+    } modes[] = {
+        { "inherit", QIO_COMMAND_STDERR_INHERIT },
+        { "null", QIO_COMMAND_STDERR_NULL },
+        { "merge", QIO_COMMAND_STDERR_MERGE },
+        { "pipe", QIO_COMMAND_STDERR_PIPE },
+    };
+    const char *name = qio_options_get_str(options, "stderr", "inherit");
+
+    if (qio_options_has(options, "stderr-fd")) {
+        if (qio_options_has(options, "stderr")) {
+            qio_error_set(errp, QIO_ERROR_INVAL,
+                          "the keys \"stderr\" and \"stderr-fd\" exclude each other");
+            return false;
+        }
+        out->stderr_mode = QIO_COMMAND_STDERR_FD;
+        out->stderr_fd = (int)qio_options_get_int(options, "stderr-fd", -1);
+        return true;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
+        if (strcmp(name, modes[i].name) == 0) {
+            out->stderr_mode = modes[i].mode;
+        }
+    }
+    return true;
+}
+
+/* The variables without the empty entry that stands for "none"; NULL = ours. */
+static const char **read_env(const QIOOptions *options)
+{
+    const char *const *values = qio_options_get_list(options, "env");
+    const char **env;
+    size_t n = 0;
+
+    if (values == NULL) {
+        return NULL;
+    }
+    env = g_new0(const char *, g_strv_length((char **)values) + 1);
+    for (; *values != NULL; values++) {
+        if ((*values)[0] != '\0') {
+            env[n++] = *values;
+        }
+    }
+    return env;
+}
+
+QIOChannelCommand *qio_channel_command_new_options(const char *const argv[],
+                                                   const QIOOptions *options, Error **errp)
+{
+    QIOCommandOptions how = {
+        .flags = O_RDWR,
+        .search_path = true,
+        .cwd = qio_options_get_str(options, "cwd", NULL),
+        .close_timeout_ms = qio_options_get_ms(options, "close-timeout", 5000),
+    };
+    QIOChannelCommand *ioc;
+    const char **env;
+
+    if (options != NULL && !qio_options_check_scheme(options, QIO_SCHEME_EXEC, errp)) {
+        return NULL;
+    }
+    if (!read_stderr(options, &how, errp)) {
+        return NULL;
+    }
+    env = read_env(options);
+    how.env = env;
+    ioc = qio_channel_command_new_full(argv, &how, errp);
+    g_free(env);
+    if (ioc != NULL && qio_options_has(options, "name")) {
+        qio_channel_set_name((QIOChannel *)ioc, qio_options_get_str(options, "name", NULL));
+    }
+    return ioc;
+}
+
+static QIOChannel *open_exec(const QIOUri *uri, Error **errp)
+{
+    const char *const *args = qio_options_get_list(uri->options, "arg");
+    size_t nargs = args != NULL ? g_strv_length((char **)args) : 0;
+    const char **argv = g_new0(const char *, nargs + 2);
+    QIOChannelCommand *ioc;
+
+    argv[0] = uri->path;
+    for (size_t i = 0; i < nargs; i++) {
+        argv[i + 1] = args[i];
+    }
+    ioc = qio_channel_command_new_options(argv, uri->options, errp);
+    g_free(argv);
+    return (QIOChannel *)ioc;
+}
+
+/* ---- sockets ---- */
+
+static QIOChannel *open_socket(const QIOUri *uri, int64_t deadline_ns, bool interruptible,
+                               Error **errp)
+{
+    QIOChannelSocket *ioc;
+
+    if (!qio_address_check_family(uri->address, uri->options, errp)) {
+        return NULL;
+    }
+    ioc = qio_channel_socket_new();
+    if (qio_channel_socket_connect_timeout(ioc, uri->address, sys_ms_left(deadline_ns),
+                                           interruptible, errp) < 0 ||
+        qio_channel_socket_apply_options(ioc, uri->options, errp) < 0) {
+        qio_object_unref(ioc);
+        return NULL;
+    }
+    return (QIOChannel *)ioc;
+}
+
+static QIOChannel *open_scheme(const QIOUri *uri, int64_t deadline_ns, bool interruptible,
+                               Error **errp)
+{
+    switch (uri->scheme) {
+    case QIO_SCHEME_TCP:
+    case QIO_SCHEME_UNIX:
+    case QIO_SCHEME_ABSTRACT:
+    case QIO_SCHEME_VSOCK:
+        return open_socket(uri, deadline_ns, interruptible, errp);
+    case QIO_SCHEME_FD:
+        return qio_channel_new_fd(uri->address->fd, errp);
+    case QIO_SCHEME_FILE:
+        return open_file(uri, errp);
+    case QIO_SCHEME_EXEC:
+        return open_exec(uri, errp);
+    case QIO_SCHEME_NULL:
+        return (QIOChannel *)qio_channel_null_new();
+    case QIO_SCHEME_BUFFER:
+        return (QIOChannel *)qio_channel_buffer_new(0);
+    }
+    return NULL;
+}
+
+QIOChannel *qio_channel_open_uri(const char *text, const QIOOptions *options, bool interruptible,
+                                 Error **errp)
+{
+    QIOUri *uri = qio_uri_parse_allowed(text, options, errp);
+    int64_t deadline_ns;
+    QIOChannel *ioc;
+    const char *name;
+
+    if (uri == NULL) {
+        return NULL;
+    }
+    deadline_ns = sys_deadline_ns(qio_options_get_ms(uri->options, "timeout",
+                                                     QIO_OPEN_TIMEOUT_MS));
+    ioc = open_scheme(uri, deadline_ns, interruptible, errp);
+    name = qio_options_get_str(uri->options, "name", NULL);
+    if (ioc != NULL && name != NULL) {
+        qio_channel_set_name(ioc, name);
+    }
+    qio_uri_free(uri);
+    return ioc;
+}
