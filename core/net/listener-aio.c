@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * net/listener-aio.c: watching a listener in a loop.
+ *
+ * Owns: QIOListenerEntry, what a loop's watch on a listener stands on.  The entry is the loop's
+ * subject: it names the listening descriptors, or none while accepting pauses or when the
+ * listener has ended.
+ * Rules: an entry's count is under the listener's lock, so that whoever finds it in the list
+ * may hold it.  The loop holds one while the watch exists, a function's data another until its
+ * notify has run, a pause's timer a third.
+ */
+#include "net/listener-priv.h"
+
+#include "base/sys.h"
+#include "channel/channel-priv.h"
+
+struct QIOListenerEntry {
+    int refs;
+    QIONetListener *listener;       /* a reference */
+    QIOListenerEntry *next;
+    QIOLoopWatch *watch;            /* a reference; NULL until the loop has it */
+    bool paused;
+    bool ended;
+    QIONetListenerFunc func;
+    gpointer data;
+    GDestroyNotify notify;
+};
+
+static void entry_ref(void *subject)
+{
+    QIOListenerEntry *entry = subject;
+
+    pthread_mutex_lock(&entry->listener->lock);
+    entry->refs++;
+    pthread_mutex_unlock(&entry->listener->lock);
+}
+
+static void entry_unref(void *subject)
+{
+    QIOListenerEntry *entry = subject;
+    QIONetListener *listener = entry->listener;
+    QIOListenerEntry **link;
+
+    pthread_mutex_lock(&listener->lock);
+    if (--entry->refs > 0) {
+        pthread_mutex_unlock(&listener->lock);
+        return;
+    }
+    for (link = &listener->entries; *link != entry; link = &(*link)->next) {
+    }
+    *link = entry->next;
+    pthread_mutex_unlock(&listener->lock);
+    if (entry->watch != NULL) {
+        qio_loop_watch_unref(entry->watch);
+    }
+    g_free(entry);
+    qio_object_unref(listener);
+}
+
+/* ---- the loop's subject ---- */
+
+/* The sockets to wait for, none during a pause or after the end. */
+static QIOListenerSet *entry_get_set(QIOListenerEntry *entry)
+{
+    bool waits;
+
+    pthread_mutex_lock(&entry->listener->lock);
+    waits = !entry->paused && !entry->ended;
+    pthread_mutex_unlock(&entry->listener->lock);
+    return waits ? qio_listener_get_set(entry->listener) : NULL;
+}
+
+static int entry_poll(void *subject, GIOCondition wanted, QIOPollFd *out, int cap)
+{
+    QIOListenerSet *set = entry_get_set(subject);
+    int n = 0;
+
+    for (; set != NULL && (size_t)n < set->count && n < cap; n++) {
+        out[n].fd = set->sockets[n].fd;
+        out[n].events = G_IO_IN;
+    }
+    qio_listener_set_unref(set);
+    return n;
+}
+
+static GIOCondition entry_advance(void *subject, GIOCondition wanted)
+{
+    QIOListenerSet *set = entry_get_set(subject);
+    struct pollfd fds[QIO_POLL_MAX];
+    GIOCondition ready = 0;
+    nfds_t n = 0;
+
+    for (; set != NULL && n < set->count && n < QIO_POLL_MAX; n++) {
+        fds[n] = (struct pollfd){ .fd = set->sockets[n].fd, .events = POLLIN };
+    }
+    if (n > 0 && qio_poll_fds(fds, n, 0, false) > 0) {
+        for (nfds_t i = 0; i < n; i++) {
+            ready |= (GIOCondition)fds[i].revents;
+        }
+    }
+    qio_listener_set_unref(set);
+    return ready;
+}
+
+/* Not direct: a direct subject's descriptors are fixed, and these come and go with pauses. */
+static const QIOLoopSubjectOps entry_ops = {
+    .advance = entry_advance,
+    .poll = entry_poll,
+    .direct = false,
+    .ref = entry_ref,
+    .unref = entry_unref,
+};
+
+static gboolean entry_call(QIOLoopWatch *watch, GIOCondition condition, void *opaque)
+{
+    QIOListenerEntry *entry = opaque;
+
+    return entry->func(entry->listener, condition, entry->data);
+}
+
+static void entry_notify(gpointer opaque)
+{
+    QIOListenerEntry *entry = opaque;
+
+    if (entry->notify != NULL) {
+        entry->notify(entry->data);
+    }
+    entry_unref(entry);
+}
+
+/* ---- what the listener does to its watches ---- */
+
+bool qio_listener_is_watched(QIONetListener *listener)
+{
+    for (QIOListenerEntry *entry = listener->entries; entry != NULL; entry = entry->next) {
+        /* A removed one only waits for its notify; one without a watch is being added. */
+        if (!entry->ended && (entry->watch == NULL || !qio_loop_watch_is_removed(entry->watch))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The entries that are in a loop, each with a reference; the caller lets go of them. */
+static GPtrArray *entries_in_loops(QIONetListener *listener)
+{
+    GPtrArray *found = g_ptr_array_new_with_free_func(entry_unref);
+
+    for (QIOListenerEntry *entry = listener->entries; entry != NULL; entry = entry->next) {
+        if (entry->watch != NULL) {
+            entry->refs++;
+            g_ptr_array_add(found, entry);
+        }
+    }
+    return found;
+}
+
+void qio_listener_kick_entries(QIONetListener *listener)
+{
+    GPtrArray *found;
+
+    pthread_mutex_lock(&listener->lock);
+    found = entries_in_loops(listener);
+    pthread_mutex_unlock(&listener->lock);
+    for (size_t i = 0; i < found->len; i++) {
+        QIOListenerEntry *entry = g_ptr_array_index(found, i);
+
+        qio_loop_watch_kick(entry->watch);
+    }
+    g_ptr_array_free(found, TRUE);
+}
+
+void qio_listener_end_entries(QIONetListener *listener)
+{
+    GPtrArray *found;
+
+    pthread_mutex_lock(&listener->lock);
+    found = entries_in_loops(listener);
+    for (QIOListenerEntry *entry = listener->entries; entry != NULL; entry = entry->next) {
+        entry->ended = true;        /* one that is not in its loop yet learns it then */
+    }
+    pthread_mutex_unlock(&listener->lock);
+    for (size_t i = 0; i < found->len; i++) {
+        QIOListenerEntry *entry = g_ptr_array_index(found, i);
+
+        qio_loop_watch_end(entry->watch);
+    }
+    g_ptr_array_free(found, TRUE);
+}
+
+static gboolean resume(void *opaque)
+{
+    QIOListenerEntry *entry = opaque;
+
+    pthread_mutex_lock(&entry->listener->lock);
+    entry->paused = false;
+    pthread_mutex_unlock(&entry->listener->lock);
+    qio_loop_watch_kick(entry->watch);
+    return FALSE;
+}
+
+/* A timer of its own loop ends the pause: nothing else may be dispatching. */
+static void pause_entry(QIOListenerEntry *entry, int ms)
+{
+    QIOLoopWatch *timer;
+
+    entry_ref(entry);
+    timer = qio_aio_context_add_timer(qio_loop_watch_get_context(entry->watch), ms, 0, resume,
+                                      entry, entry_unref, NULL);
+    if (timer != NULL) {
+        qio_loop_watch_unref(timer);
+    }
+    qio_loop_watch_kick(entry->watch);
+}
+
+void qio_listener_pause_entries(QIONetListener *listener, int ms)
+{
+    GPtrArray *found;
+
+    pthread_mutex_lock(&listener->lock);
+    found = entries_in_loops(listener);
+    for (size_t i = found->len; i-- > 0;) {
+        QIOListenerEntry *entry = g_ptr_array_index(found, i);
+
+        if (entry->paused || entry->ended) {
+            entry->refs--;          /* never the last one: it is in a loop */
+            g_ptr_array_steal_index_fast(found, (guint)i);
+        }
+        entry->paused = true;
+    }
+    pthread_mutex_unlock(&listener->lock);
+    for (size_t i = 0; i < found->len; i++) {
+        pause_entry(g_ptr_array_index(found, i), ms);
+    }
+    g_ptr_array_free(found, TRUE);
+}
+
+/* ---- adding ---- */
+
+static bool can_watch(QIONetListener *listener, Error **errp)
+{
+    if (listener->closed) {
+        qio_error_set(errp, QIO_ERROR_CLOSED, "the listener is closed");
+    } else if (listener->set == NULL) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "the listener has no socket: open one first");
+    } else if (listener->set->count > QIO_POLL_MAX) {
+        qio_error_set(errp, QIO_ERROR_LIMIT, "a listener that a loop watches has at most %d "
+                      "sockets", QIO_POLL_MAX);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* A new entry in the list, with one reference for the caller; NULL with an error. */
+static QIOListenerEntry *entry_new(QIONetListener *listener, Error **errp)
+{
+    QIOListenerEntry *entry = NULL;
+
+    pthread_mutex_lock(&listener->lock);
+    if (can_watch(listener, errp)) {
+        entry = g_new0(QIOListenerEntry, 1);
+        entry->refs = 1;
+        entry->listener = qio_object_ref(listener);
+        entry->next = listener->entries;
+        listener->entries = entry;
+    }
+    pthread_mutex_unlock(&listener->lock);
+    return entry;
+}
+
+/* Lets the listener know of the watch that the loop made of an entry. */
+static void entry_set_watch(QIOListenerEntry *entry, QIOLoopWatch *watch)
+{
+    bool ended;
+
+    pthread_mutex_lock(&entry->listener->lock);
+    entry->watch = qio_loop_watch_ref(watch);
+    ended = entry->ended;
+    pthread_mutex_unlock(&entry->listener->lock);
+    if (ended) {
+        qio_loop_watch_end(watch);
+    }
+}
+
+QIOLoopWatch *qio_net_listener_add_aio_watch(QIONetListener *listener, AioContext *ctx,
+                                             QIONetListenerFunc func, gpointer data,
+                                             GDestroyNotify notify, Error **errp)
+{
+    QIOListenerEntry *entry = entry_new(listener, errp);
+    QIOLoopWatch *watch;
+
+    if (entry == NULL) {
+        if (notify != NULL) {
+            notify(data);
+        }
+        return NULL;
+    }
+    if (func == NULL) {
+        watch = qio_loop_add_subject(ctx, entry, &entry_ops, G_IO_IN, NULL, data, notify, errp);
+    } else {
+        entry->func = func;
+        entry->data = data;
+        entry->notify = notify;
+        entry_ref(entry);
+        watch = qio_loop_add_subject(ctx, entry, &entry_ops, G_IO_IN, entry_call, entry,
+                                     entry_notify, errp);
+    }
+    if (watch != NULL) {
+        entry_set_watch(entry, watch);
+    }
+    entry_unref(entry);
+    return watch;
+}

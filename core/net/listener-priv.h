@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * net/listener-priv.h: what listener.c, listener-glib.c and listener-aio.c share.
+ *
+ * Owns: the struct of a listener and the sets of sockets it goes through.
+ * Rules: `lock` guards everything not marked otherwise; nothing that calls out runs under it
+ * (loop and GLib calls that only note something do).  A set never changes: another socket, or
+ * the end, is another set, and whoever waits on the old one is woken.  So any number of threads
+ * wait without a lock, and a descriptor's number is only used by who holds its set.
+ */
+#ifndef QIO_NET_LISTENER_PRIV_H
+#define QIO_NET_LISTENER_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "net/net-priv.h"
+
+/* How long accepting pauses when descriptors have run out: longer each time, and always well
+ * under the second within which it has to go on. */
+#define QIO_BACKOFF_MIN_MS 10
+#define QIO_BACKOFF_MAX_MS 500
+
+typedef struct QIOListenerSocket {
+    QIOChannelSocket *sioc;         /* a reference */
+    int fd;
+} QIOListenerSocket;
+
+typedef struct QIOListenerSet {
+    _Atomic int refs;
+    int wake_fd;                    /* readable for good once another set has taken over */
+    size_t count;
+    QIOListenerSocket sockets[];
+} QIOListenerSet;
+
+typedef struct QIOListenerEntry QIOListenerEntry;   /* listener-aio.c */
+typedef struct QIOClientSource QIOClientSource;     /* listener-glib.c */
+
+struct QIONetListener {
+    GObject parent;
+    pthread_mutex_t lock;
+    char *name;
+    QIOListenerSet *set;            /* NULL: not listening */
+    GPtrArray *addresses;           /* QIOAddress; those of the last set stay */
+    bool closed;                    /* for good */
+    QIOListenerEntry *entries;      /* loop watches; each holds a reference on the listener */
+    QIOClientSource *clients;       /* the client function's source, or NULL */
+    _Atomic size_t next;            /* which socket has its turn: none starves */
+    _Atomic int backoff_ms;         /* 0: descriptors were there last time */
+};
+
+/* ---- listener.c ---- */
+
+/* A reference on the current set, or NULL. */
+QIOListenerSet *qio_listener_get_set(QIONetListener *listener);
+void qio_listener_set_unref(QIOListenerSet *set);
+
+typedef enum QIOAcceptResult {
+    QIO_ACCEPT_CLIENT,
+    QIO_ACCEPT_NOBODY,
+    QIO_ACCEPT_SHORTAGE,            /* out of descriptors or memory: pause */
+    QIO_ACCEPT_FAILED,
+} QIOAcceptResult;
+
+/* Takes one client of one socket, without waiting. */
+QIOAcceptResult qio_listener_try_accept(QIONetListener *listener, QIOListenerSet *set,
+                                        size_t index, QIOChannelSocket **client, Error **errp);
+/* Accepting failed: pauses the loop watches.  Returns: for how many milliseconds */
+int qio_listener_back_off(QIONetListener *listener);
+
+/* ---- listener-aio.c ---- */
+
+/* Whether a loop watches it; lock held. */
+bool qio_listener_is_watched(QIONetListener *listener);
+/* Pauses each loop watch for that long. */
+void qio_listener_pause_entries(QIONetListener *listener, int ms);
+/* The sockets changed. */
+void qio_listener_kick_entries(QIONetListener *listener);
+/* The sockets are about to be closed: each watch gets its last call. */
+void qio_listener_end_entries(QIONetListener *listener);
+
+/* ---- listener-glib.c ---- */
+
+/* The set changed; lock held. */
+void qio_listener_clients_follow(QIONetListener *listener);
+/* Lets go of the client function; without the lock. */
+void qio_listener_clients_free(QIOClientSource *clients);
+
+#endif
