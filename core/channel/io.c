@@ -164,12 +164,28 @@ static int check_write_fds(QIOChannel *ioc, const int *fds, size_t nfds, ssize_t
 
 /* ---- the transfers behind every public form ---- */
 
+/* Goes on after a try that found ERR_BLOCK. */
+static ssize_t read_blocked(QIOChannel *ioc, const struct iovec *iov, size_t niov,
+                            int **fds, size_t *nfds, unsigned flags, Error **errp)
+{
+    int64_t deadline_ns = 0;
+    ssize_t n;
+    int blocked;
+
+    do {
+        blocked = qio_channel_block(ioc, G_IO_IN, flags, &deadline_ns, errp);
+        if (blocked != 0) {
+            return blocked > 0 ? QIO_CHANNEL_ERR_BLOCK : -1;
+        }
+        n = try_readv(ioc, iov, niov, fds, nfds, errp);
+    } while (n == QIO_CHANNEL_ERR_BLOCK);
+    return n;
+}
+
 ssize_t qio_channel_readv_flags(QIOChannel *ioc, const struct iovec *iov, size_t niov,
                                 int **fds, size_t *nfds, unsigned flags, Error **errp)
 {
-    int64_t deadline_ns = 0;
     ssize_t n = qio_iov_length(iov, niov, errp);
-    int blocked;
 
     if (n < 0 || check_read_fds(ioc, fds, nfds, errp) < 0) {
         return -1;
@@ -178,16 +194,11 @@ ssize_t qio_channel_readv_flags(QIOChannel *ioc, const struct iovec *iov, size_t
         return 0;
     }
     iov_trim(&iov, &niov);
-    for (;;) {
-        n = try_readv(ioc, iov, niov, fds, nfds, errp);
-        if (G_LIKELY(n != QIO_CHANNEL_ERR_BLOCK)) {
-            return n;
-        }
-        blocked = qio_channel_block(ioc, G_IO_IN, flags, &deadline_ns, errp);
-        if (blocked != 0) {
-            return blocked > 0 ? QIO_CHANNEL_ERR_BLOCK : -1;
-        }
+    n = try_readv(ioc, iov, niov, fds, nfds, errp);
+    if (G_LIKELY(n != QIO_CHANNEL_ERR_BLOCK)) {
+        return n;
     }
+    return read_blocked(ioc, iov, niov, fds, nfds, flags, errp);
 }
 
 /* A failure after `done` bytes: they belong to the error where everything was asked for, and
@@ -203,15 +214,52 @@ static ssize_t write_failed(unsigned flags, size_t done, ssize_t result, Error *
     return -1;
 }
 
-ssize_t qio_channel_writev_flags(QIOChannel *ioc, const struct iovec *iov, size_t niov,
-                                 int *fds, size_t nfds, unsigned flags, Error **errp)
+/* Whether a write that was cut short goes on by itself. */
+static bool writes_on(QIOChannel *ioc, unsigned flags)
+{
+    return (flags & QIO_IO_ALL) && !(flags & QIO_IO_DONTWAIT) &&
+           ((flags & QIO_IO_WAIT) || qio_channel_get_blocking(ioc));
+}
+
+/* Goes on after a first try that gave n: a part of `total`, or ERR_BLOCK.  Descriptors that were
+ * to go with the first byte are still the caller's to send when that was ERR_BLOCK. */
+static ssize_t write_on(QIOChannel *ioc, const struct iovec *iov, size_t niov, int *fds,
+                        size_t nfds, ssize_t total, ssize_t n, unsigned flags, Error **errp)
 {
     struct iovec rest[64];
     int64_t deadline_ns = 0;
-    ssize_t total = qio_iov_length(iov, niov, errp);
     size_t done = 0;
-    ssize_t n;
     int blocked;
+
+    for (;;) {
+        if (n > 0) {
+            done += (size_t)n;
+            if (done >= (size_t)total || !writes_on(ioc, flags)) {
+                return (ssize_t)done;
+            }
+        } else if (n != QIO_CHANNEL_ERR_BLOCK) {
+            return write_failed(flags, done, n, errp);
+        } else {
+            blocked = qio_channel_block(ioc, G_IO_OUT, flags, &deadline_ns, errp);
+            if (blocked != 0) {
+                return write_failed(flags, done, blocked > 0 ? QIO_CHANNEL_ERR_BLOCK : -1, errp);
+            }
+        }
+        if (done == 0) {
+            n = try_writev(ioc, iov, niov, fds, nfds, errp);
+        } else {
+            n = try_writev(ioc, rest,
+                           qio_iov_skip(rest, G_N_ELEMENTS(rest), iov, niov, done), NULL, 0,
+                           errp);
+        }
+    }
+}
+
+ssize_t qio_channel_writev_flags(QIOChannel *ioc, const struct iovec *iov, size_t niov,
+                                 int *fds, size_t nfds, unsigned flags, Error **errp)
+{
+    ssize_t total = qio_iov_length(iov, niov, errp);
+    ssize_t n;
 
     if (total < 0 || check_write_fds(ioc, fds, nfds, total, errp) < 0) {
         return -1;
@@ -220,31 +268,55 @@ ssize_t qio_channel_writev_flags(QIOChannel *ioc, const struct iovec *iov, size_
         return 0;
     }
     iov_trim(&iov, &niov);
-    for (;;) {
-        if (G_LIKELY(done == 0)) {
-            n = try_writev(ioc, iov, niov, fds, nfds, errp);
-        } else {
-            size_t count = qio_iov_skip(rest, G_N_ELEMENTS(rest), iov, niov, done);
-
-            n = count ? try_writev(ioc, rest, count, NULL, 0, errp) : 0;
-        }
-        if (G_LIKELY(n >= 0)) {
-            done += (size_t)n;
-            if (done >= (size_t)total || !(flags & QIO_IO_ALL) || n == 0 ||
-                (flags & QIO_IO_DONTWAIT) ||
-                (!(flags & QIO_IO_WAIT) && !qio_channel_get_blocking(ioc))) {
-                return (ssize_t)done;
-            }
-            continue;
-        }
-        if (n != QIO_CHANNEL_ERR_BLOCK) {
-            return write_failed(flags, done, n, errp);
-        }
-        blocked = qio_channel_block(ioc, G_IO_OUT, flags, &deadline_ns, errp);
-        if (blocked != 0) {
-            return write_failed(flags, done, blocked > 0 ? QIO_CHANNEL_ERR_BLOCK : -1, errp);
-        }
+    n = try_writev(ioc, iov, niov, fds, nfds, errp);
+    if (G_LIKELY(n == total) || n == -1) {
+        return n;
     }
+    return write_on(ioc, iov, niov, fds, nfds, total, n, flags, errp);
+}
+
+/*
+ * One block, nothing unusual: straight to the class.  The checks above cost several calls, and
+ * after a system call the processor has forgotten where calls go, so each is dear.
+ */
+static inline bool one_block_is_plain(QIOChannel *ioc, size_t len)
+{
+    return len - 1 < SSIZE_MAX && !qio_channel_closing(ioc) &&
+           !atomic_load_explicit(&qio_channel_priv(ioc)->ahead, memory_order_relaxed) &&
+           qio_channel_class(ioc)->io_poll;
+}
+
+ssize_t qio_channel_read_flags(QIOChannel *ioc, void *buf, size_t len, unsigned flags,
+                               Error **errp)
+{
+    struct iovec iov = { .iov_base = buf, .iov_len = len };
+    ssize_t n;
+
+    if (G_UNLIKELY(!one_block_is_plain(ioc, len))) {
+        return qio_channel_readv_flags(ioc, &iov, 1, NULL, NULL, flags, errp);
+    }
+    n = qio_channel_class(ioc)->io_readv(ioc, &iov, 1, NULL, NULL, errp);
+    if (G_LIKELY(n != QIO_CHANNEL_ERR_BLOCK) || (flags & QIO_IO_DONTWAIT)) {
+        return n;
+    }
+    return read_blocked(ioc, &iov, 1, NULL, NULL, flags, errp);
+}
+
+ssize_t qio_channel_write_flags(QIOChannel *ioc, const void *buf, size_t len, unsigned flags,
+                                Error **errp)
+{
+    struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };
+    ssize_t n;
+
+    if (G_UNLIKELY(!one_block_is_plain(ioc, len))) {
+        return qio_channel_writev_flags(ioc, &iov, 1, NULL, 0, flags, errp);
+    }
+    n = qio_channel_class(ioc)->io_writev(ioc, &iov, 1, NULL, 0, errp);
+    if (G_LIKELY(n == (ssize_t)len) || n == -1 || (flags & QIO_IO_DONTWAIT) ||
+        (n > 0 && !(flags & QIO_IO_ALL))) {
+        return n;
+    }
+    return write_on(ioc, &iov, 1, NULL, 0, (ssize_t)len, n, flags, errp);
 }
 
 static int read_all_ended(size_t done, ssize_t n, Error **errp)
@@ -317,16 +389,12 @@ ssize_t qio_channel_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov
 
 ssize_t qio_channel_read(QIOChannel *ioc, char *buf, size_t buflen, Error **errp)
 {
-    struct iovec iov = { .iov_base = buf, .iov_len = buflen };
-
-    return qio_channel_readv_flags(ioc, &iov, 1, NULL, NULL, 0, errp);
+    return qio_channel_read_flags(ioc, buf, buflen, 0, errp);
 }
 
 ssize_t qio_channel_write(QIOChannel *ioc, const char *buf, size_t buflen, Error **errp)
 {
-    struct iovec iov = { .iov_base = (char *)buf, .iov_len = buflen };
-
-    return qio_channel_writev_flags(ioc, &iov, 1, NULL, 0, 0, errp);
+    return qio_channel_write_flags(ioc, buf, buflen, 0, errp);
 }
 
 ssize_t qio_channel_try_readv(QIOChannel *ioc, const struct iovec *iov, size_t niov,
@@ -343,16 +411,12 @@ ssize_t qio_channel_try_writev(QIOChannel *ioc, const struct iovec *iov, size_t 
 
 ssize_t qio_channel_try_read(QIOChannel *ioc, void *buf, size_t len, Error **errp)
 {
-    struct iovec iov = { .iov_base = buf, .iov_len = len };
-
-    return qio_channel_readv_flags(ioc, &iov, 1, NULL, NULL, QIO_IO_DONTWAIT, errp);
+    return qio_channel_read_flags(ioc, buf, len, QIO_IO_DONTWAIT, errp);
 }
 
 ssize_t qio_channel_try_write(QIOChannel *ioc, const void *buf, size_t len, Error **errp)
 {
-    struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };
-
-    return qio_channel_writev_flags(ioc, &iov, 1, NULL, 0, QIO_IO_DONTWAIT, errp);
+    return qio_channel_write_flags(ioc, buf, len, QIO_IO_DONTWAIT, errp);
 }
 
 int qio_channel_readv_all_eof(QIOChannel *ioc, const struct iovec *iov, size_t niov, Error **errp)
