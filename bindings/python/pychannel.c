@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * pychannel.c: what a channel is and knows besides its bytes.
+ *
+ * Owns: closing, descriptor, strings, the child process, and the entry points of readinto and
+ * write.  Those two are called once per message, so a call with the buffer alone goes straight
+ * to SWIG's METH_O wrapper; only one with timeout= is looked at here.
+ */
+#include <errno.h>
+#include "qiopy.h"
+
+/* ---- readinto and write ---- */
+
+static PyCFunction plain_readinto, plain_write;
+
+/* The arguments (b, *, timeout=...) of a call that has more than b, or lacks it. */
+static PyObject *buffer_and_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                                    const char *method, QioTimeout *timeout)
+{
+    Py_ssize_t named = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+
+    if (nargs != 1) {
+        PyErr_Format(PyExc_TypeError, "%s() takes one buffer (and timeout=), got %zd positional "
+                     "arguments", method, nargs);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
+
+        if (PyUnicode_CompareWithASCIIString(name, "timeout") != 0) {
+            PyErr_Format(PyExc_TypeError, "%s() has no argument %R, only timeout", method, name);
+            return NULL;
+        }
+        if (qiopy_timeout(args[nargs + i], "timeout", timeout) < 0) {
+            return NULL;
+        }
+    }
+    return args[0];
+}
+
+static PyObject *readinto_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *kwnames)
+{
+    QioTimeout timeout = QIO_TIMEOUT_DEFAULT;
+    PyObject *object, *result;
+    Py_buffer view;
+
+    if (nargs == 1 && !kwnames) {
+        return plain_readinto(self, args[0]);
+    }
+    object = buffer_and_timeout(args, nargs, kwnames, "readinto", &timeout);
+    if (!object || qiopy_arg_buffer(object, "b", true, &view) < 0) {
+        return NULL;
+    }
+    qiopy_enter();
+    result = qiopy_readinto((QioObject *)self, view.buf, (size_t)view.len, timeout);
+    qiopy_leave();
+    PyBuffer_Release(&view);
+    return result;
+}
+
+static PyObject *write_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames)
+{
+    QioTimeout timeout = QIO_TIMEOUT_DEFAULT;
+    PyObject *object, *result;
+    Py_buffer view;
+
+    if (nargs == 1 && !kwnames) {
+        return plain_write(self, args[0]);
+    }
+    object = buffer_and_timeout(args, nargs, kwnames, "write", &timeout);
+    if (!object || qiopy_arg_buffer(object, "b", false, &view) < 0) {
+        return NULL;
+    }
+    qiopy_enter();
+    result = qiopy_write((QioObject *)self, view.buf, (size_t)view.len, timeout);
+    qiopy_leave();
+    PyBuffer_Release(&view);
+    return result;
+}
+
+void qiopy_channel_methods(PyMethodDef *methods)
+{
+    for (PyMethodDef *m = methods; m->ml_name; m++) {
+        if (strcmp(m->ml_name, "readinto") == 0) {
+            plain_readinto = m->ml_meth;
+            m->ml_meth = (PyCFunction)(void (*)(void))readinto_method;
+            m->ml_flags = METH_FASTCALL | METH_KEYWORDS;
+        } else if (strcmp(m->ml_name, "write") == 0) {
+            plain_write = m->ml_meth;
+            m->ml_meth = (PyCFunction)(void (*)(void))write_method;
+            m->ml_flags = METH_FASTCALL | METH_KEYWORDS;
+        }
+    }
+}
+
+/* ---- the end ---- */
+
+/* A command's close may wait for its child; a signal interrupts that, as every wait. */
+PyObject *qiopy_channel_close(QioObject *self)
+{
+    qioh_error error;
+    int32_t status;
+    int again;
+
+    qiopy_error_init(&error);
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        status = qioh_channel_close(self->h.channel, &error);
+        Py_END_ALLOW_THREADS
+        again = status < 0 ? qiopy_interrupted(&error) : 0;
+    } while (again == 1);
+    self->closed = true;
+    if (again < 0) {
+        return NULL;
+    }
+    if (status < 0) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* The library knows best: C code or another thread may have closed it. */
+PyObject *qiopy_channel_closed(QioObject *self)
+{
+    qioh_error error;
+    int32_t fd;
+    uint32_t events;
+
+    if (!self->closed) {
+        qiopy_error_init(&error);
+        if (qioh_channel_get_poll(self->h.channel, QIOH_IN, &fd, &events, &error) < 0 &&
+            error.code == QIOH_E_CLOSED) {
+            self->closed = true;
+        }
+    }
+    return PyBool_FromLong(self->closed);
+}
+
+PyObject *qiopy_channel_fileno(QioObject *self)
+{
+    qioh_error error;
+    int32_t fd;
+
+    qiopy_error_init(&error);
+    fd = qioh_channel_get_fd(self->h.channel, &error);
+    if (fd >= 0) {
+        return PyLong_FromLong(fd);
+    }
+    if (fd == QIOH_E_CLOSED || self->closed) {
+        return PyLong_FromLong(-1);
+    }
+    qiopy_raise(&error);
+    return NULL;
+}
+
+PyObject *qiopy_channel_detach(QioObject *self)
+{
+    qioh_error error;
+    int32_t fd;
+
+    qiopy_error_init(&error);
+    fd = qioh_channel_take_fd(self->h.channel, &error);
+    if (fd < 0) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    self->closed = true;
+    return PyLong_FromLong(fd);
+}
+
+/* ---- strings and the other side ---- */
+
+/* None where the channel has no such thing (a pipe has no address). */
+PyObject *qiopy_channel_string(QioObject *self, QioStringFunc func)
+{
+    char small[256];
+    qioh_error error;
+    qioh_ssize n;
+    PyObject *text;
+    char *large;
+
+    qiopy_error_init(&error);
+    n = func(self->h.channel, small, sizeof small, &error);
+    if (n >= 0) {
+        return PyUnicode_DecodeUTF8(small, (Py_ssize_t)n, "surrogateescape");
+    }
+    if (n == QIOH_E_NOTSUP || n == QIOH_E_INVAL) {
+        Py_RETURN_NONE;
+    }
+    if (n != QIOH_E_TRUNCATED) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    n = func(self->h.channel, NULL, 0, &error);
+    large = n >= 0 ? PyMem_Malloc((size_t)n + 1) : NULL;
+    if (!large) {
+        return PyErr_NoMemory();
+    }
+    n = func(self->h.channel, large, (size_t)n + 1, &error);
+    text = n >= 0 ? PyUnicode_DecodeUTF8(large, (Py_ssize_t)n, "surrogateescape") : NULL;
+    if (n < 0) {
+        qiopy_raise(&error);
+    }
+    PyMem_Free(large);
+    return text;
+}
+
+PyObject *qiopy_channel_peer_cred(QioObject *self)
+{
+    qioh_error error;
+    uint32_t uid, gid;
+    int32_t pid;
+
+    qiopy_error_init(&error);
+    if (qioh_channel_get_peer_cred(self->h.channel, &pid, &uid, &gid, &error) < 0) {
+        if (error.code == QIOH_E_NOTSUP) {
+            Py_RETURN_NONE;
+        }
+        qiopy_raise(&error);
+        return NULL;
+    }
+    return Py_BuildValue("(iII)", (int)pid, (unsigned)uid, (unsigned)gid);
+}
+
+/* ---- the child of a command ---- */
+
+/* As subprocess counts: the exit status, or minus the signal. */
+static PyObject *returncode(int32_t exit_status, int32_t signum)
+{
+    if (signum > 0) {
+        return PyLong_FromLong(-signum);
+    }
+    if (exit_status < 0) {
+        qioh_error error = {.struct_size = sizeof error, .code = QIOH_E_SYSTEM,
+                            .sys_errno = ECHILD, .domain = QIOH_DOMAIN_ERRNO, .number = ECHILD};
+
+        snprintf(error.message, sizeof error.message,
+                 "exit status unknown: another part of the program has reaped the child");
+        qiopy_raise(&error);
+        return NULL;
+    }
+    return PyLong_FromLong(exit_status);
+}
+
+PyObject *qiopy_channel_exit_status(QioObject *self)
+{
+    int32_t status, exit_status, signum;
+    qioh_error error;
+
+    qiopy_error_init(&error);
+    status = qioh_channel_get_exit_status(self->h.channel, &exit_status, &signum, &error);
+    if (status == QIOH_E_AGAIN) {
+        Py_RETURN_NONE;
+    }
+    if (status < 0) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    return returncode(exit_status, signum);
+}
+
+PyObject *qiopy_channel_wait_exit(QioObject *self, QioTimeout timeout)
+{
+    int32_t status, exit_status = -1, signum = 0;
+    qioh_error error;
+    int again;
+
+    qiopy_error_init(&error);
+    do {
+        int32_t ms = qiopy_ms_left(timeout);
+
+        Py_BEGIN_ALLOW_THREADS
+        status = qioh_channel_wait_exit(self->h.channel, ms, &exit_status, &signum, &error);
+        Py_END_ALLOW_THREADS
+        again = status < 0 ? qiopy_interrupted(&error) : 0;
+    } while (again == 1);
+    if (again < 0) {
+        return NULL;
+    }
+    if (status == 0) {
+        qiopy_raise_code(QIOH_E_TIMEOUT, 0, "timed out waiting for the command to end");
+        return NULL;
+    }
+    if (status < 0) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    return returncode(exit_status, signum);
+}

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * pyobject.c: the types that programs see.
+ *
+ * Owns: one heap type for each kind of handle (Channel, Listener, Loop, Watch).  SWIG writes the
+ * methods; its own -builtin types are not used, because they know no weak references, no
+ * collector, no safe construction and no other base classes.  An object owns one reference of
+ * its handle.  Dropping one that still holds a descriptor warns, with the place where it was
+ * made (tracemalloc), and never blocks: unref leaves the rest to the library.
+ * GIL held, but for the unref itself.
+ */
+#include "qiopy.h"
+#include <structmember.h>
+
+PyTypeObject *qiopy_types[QIO_TYPES];
+static PyObject *hooks[QIO_HOOKS];
+
+PyObject *qiopy_hook(unsigned hook)
+{
+    return hook < QIO_HOOKS ? hooks[hook] : NULL;
+}
+
+PyObject *qiopy_register(unsigned hook, PyObject *object)
+{
+    if (hook >= QIO_HOOKS) {
+        PyErr_Format(PyExc_ValueError, "hook has to be below %d, not %u", QIO_HOOKS, hook);
+        return NULL;
+    }
+    Py_XSETREF(hooks[hook], Py_NewRef(object));
+    Py_RETURN_NONE;
+}
+
+static void release_handle(QioType type, QioObject *o)
+{
+    Py_BEGIN_ALLOW_THREADS
+    switch (type) {
+    case QIO_TYPE_CHANNEL:
+        qioh_channel_unref(o->h.channel);
+        break;
+    case QIO_TYPE_LISTENER:
+        qioh_listener_unref(o->h.listener);
+        break;
+    case QIO_TYPE_LOOP:
+        qioh_loop_unref(o->h.loop);
+        break;
+    case QIO_TYPE_WATCH:
+        qioh_watch_unref(o->h.watch);
+        break;
+    case QIO_TYPES:
+        break;
+    }
+    Py_END_ALLOW_THREADS
+}
+
+static QioType type_of(PyObject *self)
+{
+    QioType type = QIO_TYPE_CHANNEL;
+
+    while (type < QIO_TYPE_WATCH && !PyObject_TypeCheck(self, qiopy_types[type])) {
+        type++;
+    }
+    return type;
+}
+
+/* A handle's new object; on failure the reference of the handle is given up. */
+static PyObject *make(QioType type, PyTypeObject *class, uintptr_t token)
+{
+    QioObject *o = (QioObject *)class->tp_alloc(class, 0);
+
+    if (!o) {
+        QioObject orphan = {.h.token = token};
+
+        release_handle(type, &orphan);
+        return NULL;
+    }
+    o->h.token = token;
+    if (qiopy_identity_put(token, (PyObject *)o) < 0) {
+        o->closed = true;
+        Py_DECREF(o);
+        return NULL;
+    }
+    return (PyObject *)o;
+}
+
+/* The class registered for a hook, if it is one of ours. */
+static PyTypeObject *class_for(unsigned hook, QioType type)
+{
+    PyTypeObject *class = (PyTypeObject *)qiopy_hook(hook);
+
+    if (class && PyType_Check(class) && PyType_IsSubtype(class, qiopy_types[type])) {
+        return class;
+    }
+    return qiopy_types[type];
+}
+
+PyObject *qiopy_wrap_channel(qioh_channel *channel, bool owned)
+{
+    PyObject *object;
+    int32_t kind;
+
+    if (!channel) {
+        Py_RETURN_NONE;
+    }
+    object = qiopy_identity_get((uintptr_t)channel);
+    if (object) {
+        Py_INCREF(object);
+        if (owned) {
+            qioh_channel_unref(channel);
+        }
+        return object;
+    }
+    if (!owned) {
+        qioh_error error;
+
+        qiopy_error_init(&error);
+        if (!qioh_channel_ref(channel, &error)) {
+            qiopy_raise(&error);
+            return NULL;
+        }
+    }
+    kind = qioh_channel_get_kind(channel, NULL);
+    return make(QIO_TYPE_CHANNEL,
+                class_for(QIO_HOOK_CHANNEL + (kind < 0 ? 0 : (unsigned)kind), QIO_TYPE_CHANNEL),
+                (uintptr_t)channel);
+}
+
+PyObject *qiopy_wrap_listener(qioh_listener *listener)
+{
+    if (!listener) {
+        Py_RETURN_NONE;
+    }
+    return make(QIO_TYPE_LISTENER, class_for(QIO_HOOK_LISTENER, QIO_TYPE_LISTENER),
+                (uintptr_t)listener);
+}
+
+PyObject *qiopy_wrap_watch(qioh_watch *watch)
+{
+    if (!watch) {
+        Py_RETURN_NONE;
+    }
+    return make(QIO_TYPE_WATCH, qiopy_types[QIO_TYPE_WATCH], (uintptr_t)watch);
+}
+
+QioObject *qiopy_unwrap(PyObject *object, QioType type, const char *name)
+{
+    if (!PyObject_TypeCheck(object, qiopy_types[type])) {
+        PyErr_Format(PyExc_TypeError, "%s has to be a %s, not %.100s", name,
+                     qiopy_types[type]->tp_name, Py_TYPE(object)->tp_name);
+        return NULL;
+    }
+    return (QioObject *)object;
+}
+
+/* ---- slots ---- */
+
+static PyObject *object_new(PyTypeObject *class, PyObject *args, PyObject *kwargs)
+{
+    PyErr_Format(PyExc_TypeError, "cannot make a %.100s directly: use qio.connect(), "
+                 "qio.open_file(), qio.pair() ... or a method that returns one", class->tp_name);
+    return NULL;
+}
+
+static PyObject *loop_new(PyTypeObject *class, PyObject *args, PyObject *kwargs)
+{
+    QioObject *o;
+
+    if (class->tp_init == PyBaseObject_Type.tp_init &&
+        (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs)))) {
+        PyErr_SetString(PyExc_TypeError, "Loop() takes no arguments");
+        return NULL;
+    }
+    o = (QioObject *)class->tp_alloc(class, 0);
+    if (o && qiopy_loop_new(o) < 0) {
+        Py_CLEAR(o);
+    }
+    return (PyObject *)o;
+}
+
+static int object_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return qiopy_loop_traverse((QioObject *)self, visit, arg);
+}
+
+static int loop_clear(PyObject *self)
+{
+    qiopy_loop_clear((QioObject *)self);
+    return 0;
+}
+
+/* Memory holds nothing that the system runs out of. */
+static bool holds_descriptor(QioObject *o, QioType type)
+{
+    int32_t kind;
+
+    if (type == QIO_TYPE_LISTENER) {
+        return true;
+    }
+    kind = qioh_channel_get_kind(o->h.channel, NULL);
+    return kind >= 0 && kind != QIOH_CHANNEL_BUFFER && kind != QIOH_CHANNEL_NULL;
+}
+
+static void object_finalize(PyObject *self)
+{
+    QioObject *o = (QioObject *)self;
+    QioType type = type_of(self);
+    PyObject *e1, *e2, *e3;
+
+    if (!o->h.token || o->closed || type > QIO_TYPE_LISTENER || !holds_descriptor(o, type)) {
+        return;
+    }
+    PyErr_Fetch(&e1, &e2, &e3);
+    if (PyErr_ResourceWarning(self, 1, "unclosed %R", self) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_Warning)) {
+            PyErr_WriteUnraisable(self);
+        } else {
+            PyErr_Clear();                      /* no warning module any more */
+        }
+    }
+    PyErr_Restore(e1, e2, e3);
+}
+
+static void object_dealloc(PyObject *self)
+{
+    QioObject *o = (QioObject *)self;
+    PyTypeObject *class = Py_TYPE(self);
+    QioType type = type_of(self);
+
+    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(self);
+    if (o->weakrefs) {
+        PyObject_ClearWeakRefs(self);
+    }
+    if (o->h.token) {
+        qiopy_identity_remove(o->h.token, self);
+        if (type == QIO_TYPE_LOOP) {
+            qiopy_loop_dealloc(o);
+        } else if (type == QIO_TYPE_WATCH) {
+            qiopy_watch_dealloc(o);
+        }
+        release_handle(type, o);
+        o->h.token = 0;
+    }
+    class->tp_free(self);
+    Py_DECREF(class);
+}
+
+/* The name without the module: "SocketChannel". */
+static const char *short_name(PyTypeObject *class)
+{
+    const char *dot = strrchr(class->tp_name, '.');
+
+    return dot ? dot + 1 : class->tp_name;
+}
+
+static PyObject *object_repr(PyObject *self)
+{
+    QioObject *o = (QioObject *)self;
+    const char *name = short_name(Py_TYPE(self));
+    char label[128] = "";
+    int32_t fd;
+
+    switch (type_of(self)) {
+    case QIO_TYPE_CHANNEL:
+        if (o->closed) {
+            return PyUnicode_FromFormat("<%s closed>", name);
+        }
+        fd = qioh_channel_get_fd(o->h.channel, NULL);
+        if (qioh_channel_get_name(o->h.channel, label, sizeof label, NULL) > 0) {
+            return PyUnicode_FromFormat("<%s %s fd=%d>", name, label, fd < 0 ? -1 : (int)fd);
+        }
+        return fd < 0 ? PyUnicode_FromFormat("<%s at %p>", name, self)
+                      : PyUnicode_FromFormat("<%s fd=%d>", name, (int)fd);
+    case QIO_TYPE_LISTENER:
+        if (o->closed || qioh_listener_get_address(o->h.listener, 0, label, sizeof label,
+                                                   NULL) < 0) {
+            return PyUnicode_FromFormat("<%s closed>", name);
+        }
+        return PyUnicode_FromFormat("<%s %s>", name, label);
+    default:
+        return PyUnicode_FromFormat("<%s at %p>", name, self);
+    }
+}
+
+/* ---- making the types ---- */
+
+static PyMemberDef members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(QioObject, weakrefs), READONLY, NULL},
+    {NULL},
+};
+
+/* SWIG begins each doc string with a newline, which hides the signature from inspect. */
+static void strip_docs(PyMethodDef *methods)
+{
+    for (PyMethodDef *m = methods; m->ml_name; m++) {
+        if (m->ml_doc && m->ml_doc[0] == '\n') {
+            m->ml_doc++;
+        }
+    }
+}
+
+static PyTypeObject *make_type(const char *name, const char *doc, newfunc new,
+                               PyMethodDef *methods)
+{
+    PyType_Slot slots[] = {
+        {Py_tp_new, new}, {Py_tp_dealloc, object_dealloc}, {Py_tp_traverse, object_traverse},
+        {Py_tp_clear, loop_clear}, {Py_tp_finalize, object_finalize}, {Py_tp_repr, object_repr},
+        {Py_tp_methods, methods}, {Py_tp_members, members}, {Py_tp_doc, (char *)doc}, {0, NULL},
+    };
+    PyType_Spec spec = {
+        name, sizeof(QioObject), 0,
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots,
+    };
+
+    strip_docs(methods);
+    return (PyTypeObject *)PyType_FromSpec(&spec);
+}
+
+int qiopy_init(PyObject *dict, PyMethodDef *const methods[QIO_TYPES])
+{
+    static const struct { const char *name, *doc; newfunc new; } types[QIO_TYPES] = {
+        {"qio._qio.Channel", "What every channel has from C; see qio.Channel.", object_new},
+        {"qio._qio.Listener", "What a listener has from C; see qio.Listener.", object_new},
+        {"qio._qio.Loop", "What a loop has from C; see qio.Loop.", loop_new},
+        {"qio.Watch", "A watch or timer of a Loop.  Dropping it leaves it in the loop.",
+         object_new},
+    };
+
+    for (int i = 0; i < QIO_TYPES; i++) {
+        const char *dot = strrchr(types[i].name, '.');
+
+        if (i == QIO_TYPE_CHANNEL) {
+            qiopy_channel_methods(methods[i]);
+        }
+        qiopy_types[i] = make_type(types[i].name, types[i].doc, types[i].new, methods[i]);
+        if (!qiopy_types[i] ||
+            PyDict_SetItemString(dict, dot + 1, (PyObject *)qiopy_types[i]) < 0) {
+            return -1;
+        }
+    }
+    return qiopy_fd_init(dict);
+}

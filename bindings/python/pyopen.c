@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * pyopen.c: opening channels, and listeners.
+ *
+ * Owns: the calls that may block outside a channel.  The GIL is released round them; a signal
+ * ends them, its Python handler runs, and they go on with what time is left.
+ */
+#include "qiopy.h"
+
+/* The time that is left, as the key "timeout" has it: seconds. */
+static int set_timeout(qioh_options *options, QioTimeout timeout)
+{
+    int32_t ms = qiopy_ms_left(timeout);
+    char text[32] = "none";
+    qioh_error error;
+
+    if (timeout == QIO_TIMEOUT_DEFAULT) {
+        return 0;
+    }
+    if (ms >= 0) {
+        snprintf(text, sizeof text, "%d.%03d", (int)(ms / 1000), (int)(ms % 1000));
+    }
+    qiopy_error_init(&error);
+    if (qioh_options_set_str(options, "timeout", text, &error) < 0) {
+        qiopy_raise(&error);
+        return -1;
+    }
+    return 0;
+}
+
+/* An interrupted attempt is given up and started again, within the same time. */
+PyObject *qiopy_open_uri(const char *uri, PyObject *keys, QioTimeout timeout)
+{
+    qioh_channel *channel = NULL;
+    qioh_options *options;
+    qioh_error error;
+    int again = -1;
+
+    if (qiopy_arg_options(keys, "keys", &options) < 0) {
+        return NULL;
+    }
+    qiopy_error_init(&error);
+    while (set_timeout(options, timeout) == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        channel = qioh_channel_open_uri(uri, options, &error);
+        Py_END_ALLOW_THREADS
+        again = channel ? 0 : qiopy_interrupted(&error);
+        if (again != 1) {
+            break;
+        }
+        again = -1;
+    }
+    qioh_options_unref(options);
+    if (again == 0 && !channel) {
+        qiopy_raise(&error);
+    }
+    return channel ? qiopy_wrap_channel(channel, true) : NULL;
+}
+
+PyObject *qiopy_new_pair(void)
+{
+    qioh_channel *pair[2];
+    qioh_error error;
+    PyObject *a, *b;
+
+    qiopy_error_init(&error);
+    if (qioh_channel_new_pair(pair, &error) < 0) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    a = qiopy_wrap_channel(pair[0], true);
+    b = qiopy_wrap_channel(pair[1], true);
+    if (!a || !b) {
+        Py_XDECREF(a);
+        Py_XDECREF(b);
+        return NULL;
+    }
+    return Py_BuildValue("(NN)", a, b);
+}
+
+PyObject *qiopy_listener_accept(QioObject *self, QioTimeout timeout)
+{
+    qioh_channel *channel;
+    qioh_error error;
+    int again;
+
+    qiopy_error_init(&error);
+    do {
+        int32_t ms = qiopy_ms_left(timeout);
+
+        Py_BEGIN_ALLOW_THREADS
+        channel = qioh_listener_accept(self->h.listener, ms, &error);
+        Py_END_ALLOW_THREADS
+        again = channel ? 0 : qiopy_interrupted(&error);
+    } while (again == 1);
+    if (again < 0) {
+        return NULL;
+    }
+    if (!channel) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    return qiopy_wrap_channel(channel, true);
+}
+
+static PyObject *address(QioObject *self, uint32_t index)
+{
+    char text[512];
+    qioh_error error;
+    qioh_ssize n;
+
+    qiopy_error_init(&error);
+    n = qioh_listener_get_address(self->h.listener, index, text, sizeof text, &error);
+    if (n < 0) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)n, "surrogateescape");
+}
+
+PyObject *qiopy_listener_addresses(QioObject *self)
+{
+    PyObject *list = PyList_New(0);
+    PyObject *tuple;
+
+    for (uint32_t i = 0; list; i++) {
+        qioh_ssize n = qioh_listener_get_address(self->h.listener, i, NULL, 0, NULL);
+        PyObject *text;
+
+        if (n == QIOH_E_INVAL && i > 0) {
+            break;                              /* after the last */
+        }
+        text = address(self, i);
+        if (!text || PyList_Append(list, text) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(text);
+    }
+    tuple = list ? PyList_AsTuple(list) : NULL;
+    Py_XDECREF(list);
+    return tuple;
+}
+
+PyObject *qiopy_listener_fileno(QioObject *self)
+{
+    qioh_error error;
+    int32_t fd;
+
+    qiopy_error_init(&error);
+    fd = qioh_listener_get_fd(self->h.listener, 0, &error);
+    if (fd >= 0) {
+        return PyLong_FromLong(fd);
+    }
+    if (fd == QIOH_E_CLOSED || self->closed) {
+        return PyLong_FromLong(-1);
+    }
+    qiopy_raise(&error);
+    return NULL;
+}
+
+PyObject *qiopy_listener_close(QioObject *self)
+{
+    qioh_error error;
+    int32_t status;
+
+    qiopy_error_init(&error);
+    Py_BEGIN_ALLOW_THREADS
+    status = qioh_listener_close(self->h.listener, &error);
+    Py_END_ALLOW_THREADS
+    self->closed = true;
+    if (status < 0) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}

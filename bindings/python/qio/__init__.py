@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""qio: I/O channels.
+
+One object for sockets, files, commands and memory, blocking or not, with deadlines on every
+call.  `connect(uri)` opens any of them; docs/python.md is the guide.
+"""
+
+from . import _hooks  # noqa: F401  (tells the C half about the classes; before anything opens)
+from ._qio import version_string as _version_string
+from .channel import (
+    BufferChannel,
+    Channel,
+    CommandChannel,
+    FileChannel,
+    NullChannel,
+    PeerCred,
+    SocketChannel,
+)
+from .conditions import ERR, HUP, IN, MORE, NVAL, OUT, Cond
+from .deadline import Deadline
+from .errors import (
+    AbortedError,
+    BlockingIOError,
+    BrokenPipeError,
+    BusyError,
+    ChildProcessError,
+    ClosedError,
+    ConnectionAbortedError,
+    ConnectionError,
+    ConnectionRefusedError,
+    ConnectionResetError,
+    Error,
+    FileExistsError,
+    FileNotFoundError,
+    ForkedError,
+    IncompleteReadError,
+    InterruptedError,
+    InvalidError,
+    IsADirectoryError,
+    LimitError,
+    NotADirectoryError,
+    OutOfMemoryError,
+    PermissionError,
+    ProcessLookupError,
+    ResolveError,
+    TimeoutError,
+    TruncatedError,
+    UnsupportedError,
+)
+from .fd import Fd
+from .listener import Listener
+from .loop import Loop, Watch
+from .opening import (
+    buffer,
+    command,
+    connect,
+    from_fd,
+    from_socket,
+    listen,
+    null,
+    open_file,
+    pair,
+)
+
+__version__ = _version_string()
+
+# Without the names of builtins: `from qio import *` does not change what they mean.
+__all__ = [
+    "AbortedError", "BufferChannel", "BusyError", "Channel", "ClosedError", "CommandChannel",
+    "Cond", "Deadline", "ERR", "Error", "Fd", "FileChannel", "ForkedError", "HUP", "IN",
+    "IncompleteReadError", "InvalidError", "LimitError", "Listener", "Loop", "MORE",
+    "NVAL", "NullChannel", "OUT", "OutOfMemoryError", "PeerCred", "ResolveError", "SocketChannel",
+    "TruncatedError", "UnsupportedError", "Watch", "buffer", "command", "connect", "from_fd",
+    "from_socket", "listen", "null", "open_file", "pair",
+]

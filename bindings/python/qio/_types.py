@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What arguments may be, for type checkers and readers."""
+
+import os
+from collections.abc import Sequence
+from types import EllipsisType
+from typing import Protocol, TypeAlias, Union
+
+from .deadline import Deadline
+
+
+class HasFileno(Protocol):
+    """Anything with a descriptor."""
+
+    def fileno(self) -> int: ...
+
+
+#: Seconds, a Deadline, None for no limit; ... is what the channel says.
+Timeout: TypeAlias = Union[float, Deadline, None, EllipsisType]
+#: qio.IN, qio.OUT or both; "in" and "out".
+Condition: TypeAlias = Union[int, str]
+Readable: TypeAlias = Union[bytes, bytearray, memoryview]
+Writable: TypeAlias = Union[bytearray, memoryview]
+Path: TypeAlias = Union[str, bytes, os.PathLike]
+Descriptor: TypeAlias = Union[int, HasFileno]
+#: The value of an option: what a key takes is in docs/python.md.
+Value: TypeAlias = Union[str, int, float, bool, None, bytes, os.PathLike, Sequence[str]]

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Channels.
+
+The verbs are C (see qio_channel.i for their help); here is what makes a channel a good Python
+object: properties, `with`, iteration, and the io.RawIOBase protocol, so that io.BufferedReader,
+io.TextIOWrapper and friends take a channel as it is.
+"""
+
+import fcntl
+import io
+import os
+import signal as _signal
+from collections.abc import Iterable
+from typing import IO, Any, NamedTuple, NoReturn, Self
+
+from . import _qio
+from ._types import Readable, Timeout
+from .errors import LimitError, UnsupportedError
+
+_KINDS = {
+    _qio.QIOH_CHANNEL_OTHER: "other",
+    _qio.QIOH_CHANNEL_SOCKET: "socket",
+    _qio.QIOH_CHANNEL_FILE: "file",
+    _qio.QIOH_CHANNEL_COMMAND: "command",
+    _qio.QIOH_CHANNEL_BUFFER: "buffer",
+    _qio.QIOH_CHANNEL_NULL: "null",
+    _qio.QIOH_CHANNEL_TLS: "tls",
+    _qio.QIOH_CHANNEL_WEBSOCKET: "websocket",
+    _qio.QIOH_CHANNEL_CUSTOM: "custom",
+    _qio.QIOH_CHANNEL_QUEUED: "queued",
+}
+
+
+class PeerCred(NamedTuple):
+    """Who is on the other side of a unix socket, as the kernel knew it at connect."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class Channel(_qio.Channel):
+    """A stream of bytes in both directions; every kind has the same methods.
+
+    timeout= is seconds, a qio.Deadline, or None for no limit; left out, the channel decides
+    (settimeout, setblocking).  Reads give None where a non-blocking channel has nothing, b"" or
+    0 at the end.  One thread may read while another writes; close() is for any thread.
+    """
+
+    __slots__ = ()
+
+    # ---- what it is ----
+
+    @property
+    def kind(self) -> str:
+        """"socket", "file", "command", "buffer", "null" ..."""
+        return _KINDS[self._kind()]
+
+    @property
+    def name(self) -> str | None:
+        """A name for messages and debugging."""
+        return self._name()
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._set_name(name)
+
+    @property
+    def local_address(self) -> str | None:
+        """Our address as a URI; None when it has none."""
+        return self._local_address()
+
+    @property
+    def peer_address(self) -> str | None:
+        """The other side's address as a URI; None when it has none."""
+        return self._peer_address()
+
+    @property
+    def peer_cred(self) -> PeerCred | None:
+        """PeerCred of a unix socket's other side; None for other channels."""
+        cred = self._peer_cred()
+        return None if cred is None else PeerCred(*cred)
+
+    @property
+    def pending(self) -> int:
+        """Bytes held above the descriptor (read ahead, decoded): a poll does not see them."""
+        return self._pending()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed here."""
+        return self._closed()
+
+    # ---- the end ----
+
+    def send_eof(self) -> None:
+        """End the writing direction: the other side reads its end of stream."""
+        self.shutdown("write")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # ---- lines ----
+
+    def readline(self, size: int | None = -1, *, timeout: Timeout = ...) -> bytes | None:
+        """Read up to and with the next newline, or what is left; at most size bytes."""
+        if size is None or size < 0:
+            return self.read_until(b"\n", timeout=timeout)
+        if size == 0:
+            return b""
+        try:
+            return self.read_until(b"\n", limit=size, timeout=timeout)
+        except LimitError:
+            return self.read_some(size, timeout=timeout)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    # ---- the io.RawIOBase protocol ----
+
+    def readall(self) -> bytes | None:
+        """Read until the end."""
+        return self.read()
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        """The lines until the end; with hint, stop after so many bytes."""
+        lines, total = [], 0
+        for line in self:
+            lines.append(line)
+            total += len(line)
+            if hint is not None and 0 < hint <= total:
+                break
+        return lines
+
+    def writelines(self, lines: Iterable[Readable]) -> None:
+        """Write each of the lines, all of it."""
+        for line in lines:
+            self.write_all(line)
+
+    def _access(self) -> int:
+        """O_RDONLY, O_WRONLY or O_RDWR; what has no descriptor of its own goes both ways."""
+        try:
+            fd = self.fileno()
+        except UnsupportedError:
+            return os.O_RDWR
+        return os.O_RDWR if fd < 0 else fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+
+    def readable(self) -> bool:
+        """Whether the descriptor is open for reading."""
+        return self._access() != os.O_WRONLY
+
+    def writable(self) -> bool:
+        """Whether the descriptor is open for writing."""
+        return self._access() != os.O_RDONLY
+
+    def seekable(self) -> bool:
+        """Whether seek() works."""
+        try:
+            self._seek(0, io.SEEK_CUR)
+        except OSError:
+            return False
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position of a file or buffer; the new position."""
+        return self._seek(offset, whence)
+
+    def tell(self) -> int:
+        """The position of a file or buffer."""
+        return self._seek(0, io.SEEK_CUR)
+
+    def truncate(self, size: int | None = None) -> NoReturn:
+        """Not supported: raises UnsupportedError."""
+        raise UnsupportedError("a channel cannot be truncated")
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        try:
+            fd = self.fileno()
+        except UnsupportedError:
+            return False
+        return fd >= 0 and os.isatty(fd)
+
+    def makefile(self, mode: str = "r", buffering: int = -1, *, encoding: str | None = None,
+                 errors: str | None = None, newline: str | None = None) -> IO[Any]:
+        """A buffered file object over the channel, as socket.makefile() makes: closing the file
+        flushes it and leaves the channel open.  mode: "r", "w" or "rw", with "b" for bytes."""
+        if not isinstance(mode, str) or not set(mode) <= set("rwb") or not set(mode) & set("rw"):
+            raise ValueError(f'mode has to be "r", "w" or "rw", with "b" for bytes, not {mode!r}')
+        reads, writes, binary = "r" in mode, "w" in mode, "b" in mode
+        raw = _File(self, reads, writes)
+        if buffering == 0:
+            if not binary:
+                raise ValueError("buffering=0 is for binary modes only")
+            return raw
+        size = io.DEFAULT_BUFFER_SIZE if buffering < 0 else buffering
+        if reads and writes:
+            file = io.BufferedRWPair(raw, raw, size)
+        else:
+            file = io.BufferedReader(raw, size) if reads else io.BufferedWriter(raw, size)
+        if binary:
+            return file
+        text = io.TextIOWrapper(file, encoding, errors, newline)
+        text.mode = mode
+        return text
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied")
+
+
+io.RawIOBase.register(Channel)
+
+
+class _File(io.RawIOBase):
+    """What makefile() puts its buffers on: closing it leaves the channel alone."""
+
+    def __init__(self, channel, reads, writes):
+        self._channel = channel
+        self._reads = reads
+        self._writes = writes
+
+    def readable(self):
+        return self._reads
+
+    def writable(self):
+        return self._writes
+
+    def readinto(self, b):
+        return self._channel.readinto(b)
+
+    def write(self, b):
+        return self._channel.write(b)
+
+    def fileno(self):
+        return self._channel.fileno()
+
+    @property
+    def name(self):
+        return self._channel.name
+
+
+class SocketChannel(Channel):
+    """A socket: TCP, unix or any connected one."""
+
+    __slots__ = ()
+
+
+class FileChannel(Channel):
+    """A file, pipe, FIFO, terminal or other device."""
+
+    __slots__ = ()
+
+
+class NullChannel(Channel):
+    """Swallows what is written; reading is at the end."""
+
+    __slots__ = ()
+
+
+class BufferChannel(Channel):
+    """Memory, with one position for reading and writing, as a file has."""
+
+    __slots__ = ()
+
+    def getvalue(self) -> bytes:
+        """All the bytes, wherever the position is."""
+        return self.pread(self._size(), 0)
+
+
+class CommandChannel(Channel):
+    """A child process: writing is its standard input, reading its standard output."""
+
+    __slots__ = ("_stderr",)
+
+    @property
+    def pid(self) -> int:
+        """The process id; also after close()."""
+        return self._pid()
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs, then its exit status or minus the signal that ended it; also after
+        close().  ChildProcessError when another part of the program has reaped it."""
+        return self._exit_status()
+
+    @property
+    def stderr(self) -> Channel | None:
+        """The channel of its standard error; None unless it was started with stderr="pipe"."""
+        try:
+            return self._stderr
+        except AttributeError:
+            pass
+        try:
+            self._stderr = self._take_stderr()
+        except UnsupportedError:
+            self._stderr = None
+        return self._stderr
+
+    def wait_exit(self, *, timeout: Timeout = None) -> int:
+        """Wait until it has ended and give the returncode; also after close()."""
+        return self._wait_exit(timeout)
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal; does nothing when it has ended."""
+        self._kill(signum)
+
+    def terminate(self) -> None:
+        """Ask it to end: SIGTERM."""
+        self._kill(_signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it: SIGKILL."""
+        self._kill(_signal.SIGKILL)

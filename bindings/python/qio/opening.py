@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Opening channels and listeners.
+
+Keyword arguments are the keys of URIs with `_` for `-`; they win over those in the URI.  What a
+key takes is checked by the library, which names the key in its error.
+"""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+
+from . import _qio
+from ._types import Descriptor, Path, Readable, Timeout, Value
+from .channel import (
+    BufferChannel,
+    Channel,
+    CommandChannel,
+    FileChannel,
+    NullChannel,
+    SocketChannel,
+)
+from .fd import Fd
+from .listener import Listener
+
+
+def _value(key, value):
+    """One option as the library takes it: text, a number, bytes, or a list of texts."""
+    if value is True:
+        return "on"
+    if value is False:
+        return "off"
+    if value is None:
+        return "none"
+    if isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        return format(value, ".6f")
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, (list, tuple)):
+        return [os.fsdecode(item) if isinstance(item, os.PathLike) else item for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    raise TypeError(f"{key} has to be a str, number, bool, path or list, "
+                    f"not {type(value).__name__}")
+
+
+def _options(keys):
+    return {key.replace("_", "-"): _value(key, value) for key, value in keys.items()} or None
+
+
+def connect(uri: str, *, timeout: Timeout = ..., **keys: Value) -> Channel:
+    """Open the channel that a URI describes.
+
+    tcp://host:port, unix:/path, abstract:name, fd:N, file:/path?mode=rw, exec:prog?arg=..,
+    null:, buffer:.  timeout: seconds or a Deadline for all of it (30 s by default), None for no
+    limit.  exec: needs allow="all", because a URI often comes from a configuration file.
+    """
+    return _qio.channel_open_uri(uri, _options(keys), timeout)
+
+
+def listen(uri: str, *, backlog: int | None = None, **keys: Value) -> Listener:
+    """Listen where a URI says (tcp://127.0.0.1:0, unix:/path ...); port 0 is chosen by the
+    system, see Listener.port."""
+    if backlog is not None:
+        keys["backlog"] = backlog
+    return _qio.listener_open_uri(uri, _options(keys))
+
+
+def pair() -> tuple[SocketChannel, SocketChannel]:
+    """Two connected channels (unix sockets)."""
+    return _qio.channel_new_pair()
+
+
+def from_fd(fd: int | Fd) -> Channel:
+    """A channel around a descriptor (an int or a qio.Fd), which it owns from then on; when this
+    fails the descriptor stays the caller's."""
+    if isinstance(fd, Fd):
+        channel = _qio.channel_new_fd(fd.fileno())
+        fd.detach()
+        return channel
+    if isinstance(fd, bool) or not isinstance(fd, int):
+        raise TypeError(f"fd has to be an int or a qio.Fd, not {type(fd).__name__}")
+    return _qio.channel_new_fd(fd)
+
+
+def from_socket(sock: socket.socket) -> SocketChannel:
+    """A channel around a socket, which is detached: the channel owns the descriptor."""
+    if not (hasattr(sock, "fileno") and hasattr(sock, "detach")):
+        raise TypeError(f"sock has to be a socket, not {type(sock).__name__}")
+    channel = _qio.channel_new_fd(sock.fileno())
+    sock.detach()
+    return channel
+
+
+def open_file(path: Path, mode: str = "r", *, permissions: int = 0o666) -> FileChannel:
+    """Open a file, FIFO or device.  mode: "r", "w" (create or empty), "rw" (create), "a"."""
+    return _qio.channel_new_file(path, mode, permissions)
+
+
+def buffer(data: Readable = b"") -> BufferChannel:
+    """A channel that reads and writes memory, beginning with a copy of data."""
+    return _qio.channel_new_buffer(data)
+
+
+def null() -> NullChannel:
+    """A channel that swallows what is written and is at its end for reading."""
+    return _qio.channel_new_null()
+
+
+def _environment(env):
+    """NAME=value strings of a mapping."""
+    if not hasattr(env, "items"):
+        raise TypeError(f"env has to be a mapping of str to str, not {type(env).__name__}")
+    return [f"{os.fsdecode(name)}={os.fsdecode(value)}" for name, value in env.items()]
+
+
+def _stderr(stderr):
+    if isinstance(stderr, str):
+        if stderr not in ("inherit", "null", "merge", "pipe"):
+            raise ValueError('stderr has to be "inherit", "null", "merge", "pipe" or a '
+                             f"descriptor, not {stderr!r}")
+        return stderr
+    if isinstance(stderr, bool) or not (isinstance(stderr, int) or hasattr(stderr, "fileno")):
+        raise TypeError("stderr has to be a str, a descriptor or an object with fileno(), "
+                        f"not {type(stderr).__name__}")
+    return str(stderr if isinstance(stderr, int) else stderr.fileno())
+
+
+def command(argv: Sequence[Path], *, env: Mapping[str, str] | None = None,
+            cwd: Path | None = None, stderr: str | Descriptor = "inherit",
+            close_timeout: float | None = 5) -> CommandChannel:
+    """Start a program (looked up in PATH, no shell): writing is its standard input, reading its
+    standard output.
+
+    env: the whole environment, None for ours.  stderr: "inherit", "null", "merge" (with standard
+    output), "pipe" (see CommandChannel.stderr) or a descriptor.  close_timeout: how long close()
+    waits for it to end before it is killed.
+    """
+    options = {"stderr": _stderr(stderr), "close-timeout": _value("close_timeout", close_timeout)}
+    if env is not None:
+        options["env"] = _environment(env)
+    if cwd is not None:
+        options["cwd"] = os.fsdecode(cwd)
+    return _qio.channel_new_command(argv, options)

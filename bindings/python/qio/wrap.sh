@@ -1,0 +1,21 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# wrap.sh OUT SWIG ARG ...: runs SWIG and checks that its output has the method tables that
+# pyobject.c hangs on our types, under the names that qio.i expects: a SWIG that names them
+# otherwise is told here, not by a compiler.  The Python file that SWIG writes is of no use.
+set -eu
+out=$1
+shift
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+swig=$1
+input=$2
+shift 2
+"$swig" "$@" -outdir "$scratch" -o "$out" "$input"
+for noun in channel listener loop watch; do
+    if ! grep -q "SwigPyBuiltin__qioh_${noun}_methods\[\]" "$out"; then
+        rm -f "$out"
+        echo "wrap.sh: this SWIG has no table SwigPyBuiltin__qioh_${noun}_methods" >&2
+        exit 1
+    fi
+done

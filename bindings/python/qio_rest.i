@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qio_rest.i: the methods of listeners, loops and watches, and the functions that open things.
+ */
+
+/* ---- listeners ---- */
+
+%method_kw(qioh_listener, x_accept, accept, "($self, /, *, timeout=None)",
+           "Wait for a client and give its channel.  Never handshakes.")
+%method(qioh_listener, x_addresses, _addresses, "($self, /)", "")
+%method(qioh_listener, x_fileno, fileno, "($self, /)",
+        "The first descriptor, which stays the listener's; -1 after close.")
+%method(qioh_listener, x_close, close, "($self, /)",
+        "Stop listening; a second time does nothing.  accept() in other threads ends.")
+%method(qioh_listener, x_closed, _closed, "($self, /)", "")
+
+%extend qioh_listener {
+  PyObject *x_accept(QioObject *SELF, QioTimeout timeout = QIO_TIMEOUT_NONE) {
+    return qiopy_listener_accept(SELF, timeout); }
+  PyObject *x_addresses(QioObject *SELF) { return qiopy_listener_addresses(SELF); }
+  PyObject *x_fileno(QioObject *SELF) { return qiopy_listener_fileno(SELF); }
+  PyObject *x_close(QioObject *SELF) { return qiopy_listener_close(SELF); }
+  PyObject *x_closed(QioObject *SELF) { return PyBool_FromLong(SELF->closed); }
+}
+
+/* ---- loops and watches ---- */
+
+%method(qioh_loop, x_run, run, "($self, /)", "Call what is due until quit().")
+%method_kw(qioh_loop, x_run_once, run_once, "($self, /, timeout=None)",
+           "Wait until something is due and call it.  The number of calls, 0 on time-out.")
+%method(qioh_loop, quit, quit, "($self, /)", "Make the current or next run() return.  Any thread.")
+%method(qioh_loop, wakeup, wakeup, "($self, /)",
+        "Make the current or next wait return.  Any thread.")
+%method(qioh_loop, x_fileno, fileno, "($self, /)",
+        "One descriptor, readable exactly while something is due.")
+%method(qioh_loop, x_close, close, "($self, /)", "Remove all watches; the loop is of no more use.")
+%method_kw(qioh_loop, x_watch, watch, "($self, /, channel, condition, fn)",
+           "Call fn(channel, condition) while the condition holds, until it returns False.  The\n"
+           "channel may also be a Listener, a descriptor or anything with fileno().")
+%method_kw(qioh_loop, x_add_timer, add_timer, "($self, /, after, fn, *, every=None)",
+           "Call fn() after so many seconds, then every so many until it returns False.")
+%method_kw(qioh_loop, x_defer, defer, "($self, /, fn)",
+           "Call fn() once in the next turn.  Any thread.")
+%method(qioh_watch, x_remove, remove, "($self, /)", "End the watch; a second time does nothing.")
+
+%apply qioh_status NOTHING { qioh_status quit, qioh_status wakeup };
+
+%extend qioh_loop {
+  PyObject *x_run(QioObject *SELF) { return qiopy_loop_run(SELF); }
+  PyObject *x_run_once(QioObject *SELF, QioPlainTimeout timeout = QIO_TIMEOUT_NONE) {
+    return qiopy_loop_run_once(SELF, timeout); }
+  qioh_status quit(qioh_error *error);
+  qioh_status wakeup(qioh_error *error);
+  qioh_status x_fileno(qioh_error *error) { return qioh_loop_get_fd(self, error); }
+  PyObject *x_close(QioObject *SELF) { return qiopy_loop_close(SELF); }
+  PyObject *x_watch(QioObject *SELF, PyObject *channel, uint32_t condition, PyObject *fn) {
+    return qiopy_loop_watch(SELF, channel, condition, fn); }
+  PyObject *x_add_timer(QioObject *SELF, PyObject *after, PyObject *fn, PyObject *every = Py_None) {
+    return qiopy_loop_add_timer(SELF, after, fn, every); }
+  PyObject *x_defer(QioObject *SELF, PyObject *fn) { return qiopy_loop_defer(SELF, fn); }
+}
+%extend qioh_watch {
+  PyObject *x_remove(QioObject *SELF) { return qiopy_watch_remove(SELF); }
+}
+
+/* ---- functions: those of the ABI, and ours ---- */
+
+/* Opening a FIFO, starting a program: the GIL goes, a signal is served and the call repeated. */
+%define %may_block(NAME, ERROR)
+%exception NAME {
+  int again_;
+  qiopy_enter();
+  do {
+    Py_BEGIN_ALLOW_THREADS
+    $action
+    Py_END_ALLOW_THREADS
+    again_ = qiopy_interrupted(ERROR);
+  } while (again_ == 1);
+  qiopy_leave();
+  if (again_ < 0) SWIG_fail;
+}
+%enddef
+
+%function(qioh_abi_version, abi_version, "($module, /)")
+%function(qioh_version_string, version_string, "($module, /)")
+%function(qioh_debug_live, debug_live, "($module, kind, /)")
+%function(qioh_channel_new_fd, channel_new_fd, "($module, fd, /)")
+%function(qioh_channel_new_file, channel_new_file, "($module, path, mode, permissions, /)")
+%function(qioh_channel_new_command, channel_new_command, "($module, argv, options, /)")
+%function(qioh_channel_new_buffer, channel_new_buffer, "($module, data, /)")
+%function(qioh_channel_new_null, channel_new_null, "($module, /)")
+%function(qioh_listener_open_uri, listener_open_uri, "($module, uri, options, /)")
+%may_block(qioh_channel_new_file, arg4)
+%may_block(qioh_channel_new_command, arg3)
+%may_block(qioh_listener_open_uri, arg3)
+
+%rename(channel_open_uri) qiopy_open_uri;
+%rename(channel_new_pair) qiopy_new_pair;
+%rename(set_hook) qiopy_register;
+%feature("kwargs") qiopy_open_uri;
+PyObject *qiopy_open_uri(const char *uri, PyObject *keys, QioPlainTimeout timeout);
+PyObject *qiopy_new_pair(void);
+PyObject *qiopy_register(unsigned hook, PyObject *object);

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qiopy.h: what the C files of the Python module share.
+ *
+ * Owns: the layout of our objects and the names of the glue.  SWIG's wrappers convert
+ * arguments and call these functions; each is plain C that a debugger can step through.
+ * Rules:
+ *  - A function that gives a PyObject * gives a new reference, or NULL with an exception set;
+ *    one that gives an int gives -1 with an exception set.
+ *  - The GIL is held everywhere but around calls that may block (qiopy_unlock ... relock).
+ *  - Every call into the library that may call back is bracketed by qiopy_enter/qiopy_leave,
+ *    so that an exception of a callback leaves from the Python call that entered C.
+ */
+#ifndef QIOPY_H
+#define QIOPY_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <qio/qioh.h>
+
+/* ---- objects (pyobject.c) ---- */
+
+typedef enum QioType {
+    QIO_TYPE_CHANNEL,
+    QIO_TYPE_LISTENER,
+    QIO_TYPE_LOOP,
+    QIO_TYPE_WATCH,
+    QIO_TYPES,
+} QioType;
+
+/* The one object layout: a handle of which the object owns one reference. */
+typedef struct QioObject {
+    PyObject_HEAD
+    union {
+        qioh_channel *channel;
+        qioh_listener *listener;
+        qioh_loop *loop;
+        qioh_watch *watch;
+        uintptr_t token;
+    } h;
+    PyObject *weakrefs;
+    struct QioShell *shells;    /* a loop's registrations, a watch's own: see pyloop.c */
+    bool closed;                /* close() or detach() was called: nothing to warn of */
+} QioObject;
+
+extern PyTypeObject *qiopy_types[QIO_TYPES];
+
+/* Makes our types around SWIG's method tables and puts them into the module's dictionary. */
+int qiopy_init(PyObject *dict, PyMethodDef *const methods[QIO_TYPES]);
+
+/*
+ * The object of a handle, the same one each time; None for NULL.
+ * owned: the reference comes with the handle; else one is taken if the object is new.
+ */
+PyObject *qiopy_wrap_channel(qioh_channel *channel, bool owned);
+PyObject *qiopy_wrap_listener(qioh_listener *listener);
+PyObject *qiopy_wrap_watch(qioh_watch *watch);
+/* The object behind an argument, or NULL with a TypeError that names it. */
+QioObject *qiopy_unwrap(PyObject *object, QioType type, const char *name);
+
+/* What the Python half registers: exception factory, classes by kind, Cond members ... */
+typedef enum QioHook {
+    QIO_HOOK_ERROR,             /* error(code, errno, domain, number, bytes, message) */
+    QIO_HOOK_INCOMPLETE,        /* incomplete(partial, expected) */
+    QIO_HOOK_CONDITIONS,        /* tuple: the Cond of each mask below 64 */
+    QIO_HOOK_FD,                /* the class of received descriptors */
+    QIO_HOOK_LISTENER,          /* the class of listeners */
+    QIO_HOOK_CHANNEL,           /* + kind: the classes of channels */
+    QIO_HOOKS = QIO_HOOK_CHANNEL + 16,
+} QioHook;
+
+PyObject *qiopy_hook(unsigned hook);            /* borrowed, NULL when not registered */
+PyObject *qiopy_register(unsigned hook, PyObject *object);
+
+/* ---- the map from handles to objects (pyidentity.c) ---- */
+
+PyObject *qiopy_identity_get(uintptr_t token);  /* borrowed, or NULL, without an exception */
+int qiopy_identity_put(uintptr_t token, PyObject *object);
+void qiopy_identity_remove(uintptr_t token, PyObject *object);
+
+/* ---- errors (pyerror.c) ---- */
+
+void qiopy_enter(void);
+void qiopy_leave(void);
+/* Keeps the exception of a callback for the Python call that entered C, and fills error. */
+int32_t qiopy_stash(PyObject *where, qioh_error *error);
+/* Raises an exception kept by this thread: 1 raised, 0 there is none. */
+int qiopy_raise_stashed(void);
+/* Sets the exception that an error stands for. */
+void qiopy_raise(const qioh_error *error);
+void qiopy_raise_code(int32_t code, uint64_t bytes, const char *message);
+/* Whether the interpreter is ending: nothing may take the GIL any more. */
+bool qiopy_finalizing(void);
+/* After a call that may end with INTR: 1 call again, 0 it is done, -1 a signal handler raised. */
+int qiopy_interrupted(qioh_error *error);
+
+static inline void qiopy_error_init(qioh_error *error)
+{
+    error->struct_size = sizeof *error;
+    error->code = 0;
+    error->bytes = 0;
+}
+
+/* ---- time and waiting (pywait.c) ---- */
+
+/* When a call gives up: nanoseconds of CLOCK_MONOTONIC, or one of the two below. */
+typedef int64_t QioTimeout;
+#define QIO_TIMEOUT_DEFAULT INT64_MIN           /* what the channel says */
+#define QIO_TIMEOUT_NONE INT64_MAX
+
+typedef QioTimeout QioPlainTimeout;             /* the same, not by keyword only (qio_typemaps.i) */
+typedef Py_ssize_t QioUpTo;                     /* a size; None and -1 are "until the end": -1 */
+typedef int QioBool;
+
+int64_t qiopy_now(void);
+int qiopy_timeout(PyObject *object, const char *name, QioTimeout *out);
+int32_t qiopy_ms_left(QioTimeout timeout);
+/* "timeout" and its kin have to be given by keyword. */
+int qiopy_keyword_only(PyObject *kwargs, const char *name);
+
+/* One call's patience: made when the call starts, asked each time it would block. */
+typedef struct QioPatience {
+    QioObject *self;
+    uint32_t condition;
+    bool always;                /* waits on a non-blocking channel too */
+    bool settled;
+    QioTimeout timeout;
+} QioPatience;
+
+/*
+ * What to do about AGAIN.  done: bytes that the call has moved, for TimeoutError.
+ * Returns: 1 try again, 0 the channel is non-blocking: give None, -1 exception
+ */
+int qiopy_wait(QioPatience *patience, uint64_t done);
+PyObject *qiopy_channel_wait(QioObject *self, uint32_t condition, QioTimeout timeout);
+PyObject *qiopy_set_mode(QioObject *self, int32_t ms);
+PyObject *qiopy_settimeout(QioObject *self, PyObject *value);
+PyObject *qiopy_gettimeout(QioObject *self);
+PyObject *qiopy_getblocking(QioObject *self);
+PyObject *qiopy_condition(uint32_t condition);  /* new reference to a qio.Cond */
+
+/* Transfers of at least this size release the GIL; smaller ones are done sooner than that. */
+#define QIO_UNLOCK_BYTES 65536
+
+/* ---- arguments (pyargs.c) ---- */
+
+int qiopy_arg_size(PyObject *object, const char *name, Py_ssize_t *out);
+int qiopy_arg_up_to(PyObject *object, const char *name, QioUpTo *out);
+int qiopy_arg_int32(PyObject *object, const char *name, int32_t *out);
+int qiopy_arg_int64(PyObject *object, const char *name, int64_t *out);
+int qiopy_arg_uint32(PyObject *object, const char *name, uint32_t *out);
+int qiopy_arg_condition(PyObject *object, const char *name, uint32_t *out);
+int qiopy_arg_shutdown(PyObject *object, const char *name, uint32_t *out);
+int qiopy_arg_fd(PyObject *object, const char *name, int32_t *out);
+const char *qiopy_arg_text(PyObject *object, const char *name);
+int qiopy_arg_path(PyObject *object, const char *name, PyObject **out);     /* *out: bytes */
+int qiopy_arg_buffer(PyObject *object, const char *name, bool writable, Py_buffer *out);
+
+/* Buffers of one call, exported until qiopy_buffers_release(). */
+typedef struct QioBuffers {
+    Py_buffer *views;
+    qioh_iovec *iov;
+    size_t count;
+    size_t total;
+} QioBuffers;
+int qiopy_arg_buffers(PyObject *object, const char *name, bool writable, QioBuffers *out);
+void qiopy_buffers_release(QioBuffers *buffers);
+
+/* NULL-terminated strings of a sequence; paths are encoded as the file system wants. */
+typedef struct QioStrings {
+    PyObject *owner;            /* keeps the bytes */
+    const char **items;
+} QioStrings;
+int qiopy_arg_strings(PyObject *object, const char *name, QioStrings *out);
+void qiopy_strings_release(QioStrings *strings);
+
+/* The options of an open: a dictionary of str to str, int, bytes or list of str; None = none. */
+int qiopy_arg_options(PyObject *object, const char *name, qioh_options **out);
+
+/* ---- channels (pyread.c, pywrite.c, pychannel.c) ---- */
+
+PyObject *qiopy_readinto(QioObject *self, void *buf, size_t len, QioTimeout timeout);
+PyObject *qiopy_read(QioObject *self, Py_ssize_t n, QioTimeout timeout);
+PyObject *qiopy_read_some(QioObject *self, Py_ssize_t n, QioTimeout timeout);
+PyObject *qiopy_read_exactly(QioObject *self, Py_ssize_t n, int eof_ok, QioTimeout timeout);
+PyObject *qiopy_read_until(QioObject *self, PyObject *delims, Py_ssize_t limit,
+                           QioTimeout timeout);
+PyObject *qiopy_readv(QioObject *self, PyObject *buffers, QioTimeout timeout);
+PyObject *qiopy_peek(QioObject *self, Py_ssize_t n, QioTimeout timeout);
+PyObject *qiopy_pread(QioObject *self, Py_ssize_t n, int64_t offset);
+PyObject *qiopy_pread_into(QioObject *self, void *buf, size_t len, int64_t offset);
+PyObject *qiopy_recv_fds(QioObject *self, Py_ssize_t n, Py_ssize_t maxfds, QioTimeout timeout);
+
+PyObject *qiopy_write(QioObject *self, const void *buf, size_t len, QioTimeout timeout);
+PyObject *qiopy_write_all(QioObject *self, const void *buf, size_t len, QioTimeout timeout);
+PyObject *qiopy_writev(QioObject *self, PyObject *buffers, bool all, QioTimeout timeout);
+PyObject *qiopy_pwrite(QioObject *self, const void *buf, size_t len, int64_t offset);
+PyObject *qiopy_flush(QioObject *self);
+PyObject *qiopy_send_fds(QioObject *self, const void *buf, size_t len, PyObject *fds,
+                         QioTimeout timeout);
+
+/* Puts our own entry points for the hottest methods before those of SWIG. */
+void qiopy_channel_methods(PyMethodDef *methods);
+PyObject *qiopy_channel_close(QioObject *self);
+PyObject *qiopy_channel_fileno(QioObject *self);
+PyObject *qiopy_channel_detach(QioObject *self);
+PyObject *qiopy_channel_closed(QioObject *self);
+typedef qioh_ssize (*QioStringFunc)(qioh_channel *, char *, size_t, qioh_error *);
+PyObject *qiopy_channel_string(QioObject *self, QioStringFunc func);
+PyObject *qiopy_channel_peer_cred(QioObject *self);
+PyObject *qiopy_channel_exit_status(QioObject *self);
+PyObject *qiopy_channel_wait_exit(QioObject *self, QioTimeout timeout);
+
+/* ---- opening and listening (pyopen.c) ---- */
+
+PyObject *qiopy_open_uri(const char *uri, PyObject *options, QioTimeout timeout);
+PyObject *qiopy_new_pair(void);
+PyObject *qiopy_listener_accept(QioObject *self, QioTimeout timeout);
+PyObject *qiopy_listener_addresses(QioObject *self);
+PyObject *qiopy_listener_fileno(QioObject *self);
+PyObject *qiopy_listener_close(QioObject *self);
+
+/* ---- descriptors (pyfd.c) ---- */
+
+int qiopy_fd_init(PyObject *dict);
+PyObject *qiopy_fd_new(int fd);                 /* owns fd from then on, closed on failure */
+
+/* ---- loops (pyloop.c) ---- */
+
+typedef struct QioShell QioShell;
+
+int qiopy_loop_new(QioObject *self);
+int qiopy_loop_traverse(QioObject *self, visitproc visit, void *arg);
+void qiopy_loop_clear(QioObject *self);
+void qiopy_loop_dealloc(QioObject *self);
+void qiopy_watch_dealloc(QioObject *self);
+PyObject *qiopy_loop_run(QioObject *self);
+PyObject *qiopy_loop_run_once(QioObject *self, QioTimeout timeout);
+PyObject *qiopy_loop_close(QioObject *self);
+PyObject *qiopy_loop_watch(QioObject *self, PyObject *target, uint32_t condition, PyObject *fn);
+PyObject *qiopy_loop_add_timer(QioObject *self, PyObject *after, PyObject *fn, PyObject *every);
+PyObject *qiopy_loop_defer(QioObject *self, PyObject *fn);
+PyObject *qiopy_watch_remove(QioObject *self);
+
+#endif
