@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * abi/events.c: qioh_loop_next_events, events without callbacks.
+ *
+ * Owns: the translation of the core's events and the stride.  Rule: nothing of the caller's
+ * is called.  The struct_size of the first event is the distance between two, and stays as it
+ * is, so that an array can be used again without a look.
+ */
+#include "abi/channel.h"
+#include "abi/loop.h"
+#include "abi/release.h"
+#include "abi/watch.h"
+#include "loop/loop.h"
+
+#include <string.h>
+
+#define EVENT_BATCH 256
+
+/* The first event struct ever published. */
+#define EVENT_SIZE_MIN 64u
+
+G_STATIC_ASSERT(sizeof(qioh_event) == 64);
+
+static void put(qioh_event *events, uint32_t stride, uint32_t index, qioh_event event)
+{
+    char *at = (char *)events + (size_t)index * stride;
+
+    event.struct_size = events->struct_size;
+    memcpy(at, &event, MIN(stride, sizeof(event)));
+    if (stride > sizeof(event)) {
+        memset(at + sizeof(event), 0, stride - sizeof(event));
+    }
+}
+
+static int32_t check(qioh_event *events, uint32_t cap, int32_t timeout_ms, qioh_error *error)
+{
+    if (!events || cap == 0) {
+        return abi_fail(error, QIOH_E_INVAL, "%s: room for one event is needed at least",
+                        events ? "cap is 0" : "events is NULL");
+    }
+    if (cap > INT32_MAX) {
+        return abi_fail(error, QIOH_E_INVAL, "cap is %u, more than the result can say", cap);
+    }
+    if (events->struct_size != 0 && events->struct_size < EVENT_SIZE_MIN) {
+        return abi_fail(error, QIOH_E_INVAL, "events[0].struct_size is %u; it is the size of one "
+                        "event, %u or more, or 0 for %u", events->struct_size, EVENT_SIZE_MIN,
+                        (unsigned)sizeof(*events));
+    }
+    return abi_check_timeout(timeout_ms, error);
+}
+
+/* Room for the DISPATCH that did not fit last time is kept free, so that queued events cannot
+ * hide it for ever. */
+static int collect(AbiLoop *loop, qioh_event *events, uint32_t stride, uint32_t cap,
+                   int32_t timeout_ms, Error **errp)
+{
+    QIOLoopEvent batch[EVENT_BATCH];
+    bool owed = atomic_exchange(&loop->owes_dispatch, false);
+    uint32_t room = MIN(cap - owed, EVENT_BATCH);
+    bool due = false;
+    int n = 0;
+
+    if (room > 0) {
+        n = qio_loop_next(loop->ctx, batch, (int)room, owed ? 0 : timeout_ms, &due, errp);
+    }
+    for (int i = 0; i < n; i++) {
+        put(events, stride, (uint32_t)i, abi_watch_event(&batch[i]));
+    }
+    if (n < 0 || !(due || owed)) {
+        return n;
+    }
+    if ((uint32_t)n == cap) {
+        atomic_store(&loop->owes_dispatch, true);
+        return n;
+    }
+    put(events, stride, (uint32_t)n, (qioh_event){ .kind = QIOH_EV_DISPATCH });
+    return n + 1;
+}
+
+qioh_status qioh_loop_next_events(qioh_loop *loop, qioh_event *events, uint32_t cap,
+                                  int32_t timeout_ms, qioh_error *error)
+{
+    Error *err = NULL;
+    uint32_t stride;
+    AbiLoop *object;
+    int32_t status = check(events, cap, timeout_ms, error);
+
+    if (status == 0) {
+        status = abi_loop_pin(loop, &object, error);
+    }
+    if (status != 0) {
+        return status;
+    }
+    stride = events->struct_size ? events->struct_size : (uint32_t)sizeof(*events);
+    abi_scope_enter();
+    status = collect(object, events, stride, cap, timeout_ms, &err);
+    abi_unpin(loop);
+    abi_scope_leave();
+    return status < 0 ? abi_take_error(error, err) : status;
+}
