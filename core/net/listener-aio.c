@@ -89,14 +89,20 @@ static GIOCondition entry_advance(void *subject, GIOCondition wanted)
     struct pollfd fds[QIO_POLL_MAX];
     GIOCondition ready = 0;
     nfds_t n = 0;
+    int ret = 0;
 
     for (; set != NULL && n < set->count && n < QIO_POLL_MAX; n++) {
         fds[n] = (struct pollfd){ .fd = set->sockets[n].fd, .events = POLLIN };
     }
-    if (n > 0 && qio_poll_fds(fds, n, 0, false) > 0) {
-        for (nfds_t i = 0; i < n; i++) {
-            ready |= (GIOCondition)fds[i].revents;
-        }
+    if (n > 0) {
+        ret = qio_poll_fds(fds, n, 0, false);
+    }
+    for (nfds_t i = 0; ret > 0 && i < n; i++) {
+        ready |= (GIOCondition)fds[i].revents;
+    }
+    if (ret < 0) {
+        /* Accepting will find out; "not ready" would make the loop spin on its descriptor. */
+        ready = wanted;
     }
     qio_listener_set_unref(set);
     return ready;
