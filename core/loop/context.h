@@ -75,6 +75,7 @@ struct QIOLoopWatch {
     GIOCondition standing;          /* ready until it fires: ended, always ready */
     GIOCondition harvested;         /* what epoll said, true in the turn below only */
     uint64_t turn;
+    uint64_t last_report;           /* ctx->last_report then, or when it was made */
 
     union {
         QIOFdFunc fd;
@@ -114,7 +115,8 @@ struct AioContext {
     bool exposed;                   /* somebody may poll epfd outside the library */
     bool signalled;                 /* wakefd is known to be readable */
     int waiting;                    /* threads in qio_aio_context_wait() */
-    uint64_t turn;
+    uint64_t turn;                  /* counts harvests */
+    uint64_t last_report;           /* counts events of queued watches */
 
     GQueue watches;                 /* all that are not removed */
     GQueue ready[2];                /* with a function; ready[filling] takes new ones */

@@ -4,9 +4,9 @@
  *
  * Owns: qio_loop_next().
  * Rule: it calls no function and no destroy notify of a watch that has a function.  Readiness
- * of a descriptor is a level: what does not fit into the caller's array stays on the list
- * only to keep its place, and is reported later if a new look at epoll confirms it.  So with
- * room for one event at a time the watches still take turns.
+ * of a descriptor is a level: what does not fit into the caller's array is reported later
+ * only if a new look at epoll confirms it.  When more is ready than fits, those go first
+ * whose last report is longest ago, so with room for one event the watches take turns.
  * What an event lends out (the watch, opaque) stays good until the next call.
  */
 #include "loop/context.h"
@@ -39,10 +39,20 @@ void qio_loop_drop_reported(AioContext *ctx)
     g_ptr_array_free(lent, TRUE);
 }
 
+static gint compare_reports(gconstpointer a, gconstpointer b, gpointer opaque)
+{
+    const QIOLoopWatch *x = a, *y = b;
+
+    return x->last_report < y->last_report ? -1 : x->last_report > y->last_report;
+}
+
 static int report_ready(AioContext *ctx, QIOLoopEvent *events, int cap)
 {
     int n = 0;
 
+    if ((int)ctx->ready_queued.length > cap) {
+        g_queue_sort(&ctx->ready_queued, compare_reports, NULL);
+    }
     for (guint left = ctx->ready_queued.length; left > 0 && n < cap; left--) {
         GList *node = ctx->ready_queued.head;
 
@@ -50,6 +60,7 @@ static int report_ready(AioContext *ctx, QIOLoopEvent *events, int cap)
             break;
         }
         if (qio_loop_watch_report(node->data, &events[n])) {
+            events[n].watch->last_report = ++ctx->last_report;
             remember(ctx, events[n].watch);
             n++;
         }
@@ -57,7 +68,7 @@ static int report_ready(AioContext *ctx, QIOLoopEvent *events, int cap)
     return n;
 }
 
-/* After the ready ones: a watch's last event comes last. */
+/* Before the ready ones: each watch has only one, so they cannot starve anything. */
 static int report_released(AioContext *ctx, QIOLoopEvent *events, int cap)
 {
     int n = 0;
@@ -100,8 +111,8 @@ int qio_loop_next(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms
             break;
         }
         qio_loop_run_asks(ctx);
-        n = report_ready(ctx, events, cap);
-        n += report_released(ctx, events + n, cap - n);
+        n = report_released(ctx, events, cap);
+        n += report_ready(ctx, events + n, cap - n);
         *callbacks_due = harvest.others || qio_loop_callbacks_due(ctx);
     } while (!n && !harvest.woken && !*callbacks_due && !qio_loop_is_past(deadline_ns));
     qio_loop_end(ctx);

@@ -52,6 +52,7 @@ bool qio_loop_watch_enter(QIOLoopWatch *watch, bool ok, Error **errp)
         }
         return false;
     }
+    watch->last_report = ctx->last_report;
     g_queue_push_tail_link(&ctx->watches, &watch->all_node);
     return ok;
 }
@@ -206,7 +207,8 @@ QIOLoopWatch *qio_loop_add_subject(AioContext *ctx, void *subject, const QIOLoop
     if (!ok) {
         qio_error_set(errp, QIO_ERROR_INVAL, "condition: 0 waits for nothing");
     } else if (ops->direct) {
-        n = MIN(ops->poll(subject, condition, fds, QIO_POLL_MAX), QIO_POLL_MAX);
+        n = ops->poll(subject, condition, fds, QIO_POLL_MAX);
+        n = MIN(n, QIO_POLL_MAX);
     }
     ok = qio_loop_watch_enter(watch, ok, errp) && start_subject(watch, fds, n, errp);
     return qio_loop_watch_entered(watch, ok);
