@@ -205,12 +205,13 @@ int qio_nonblock_half_close(QIONonblock *nb, bool writing)
 
 /* ---- transfers ---- */
 
-static bool poll_says(int fd, short events)
+/* What poll never says ready, since the access mode lacks it, fails at once when tried. */
+static bool poll_says(const QIONonblock *nb, GIOCondition condition)
 {
-    struct pollfd pfd = { .fd = fd, .events = events };
+    struct pollfd pfd = { .fd = nb->io_fd, .events = (short)condition };
 
     /* A failing poll says nothing; the transfer itself will. */
-    return sys_poll(&pfd, 1, 0) != 0;
+    return (nb->lacking & condition) || sys_poll(&pfd, 1, 0) != 0;
 }
 
 /* The mode did not work: another from now on. */
@@ -232,7 +233,7 @@ static ssize_t read_once(QIONonblock *nb, const struct iovec *iov, size_t niov)
         mode = QIO_NONBLOCK_POLL;
         change_mode(nb, mode);
     }
-    if (mode == QIO_NONBLOCK_POLL && !poll_says(nb->io_fd, POLLIN)) {
+    if (mode == QIO_NONBLOCK_POLL && !poll_says(nb, G_IO_IN)) {
         errno = EAGAIN;
         return -1;
     }
@@ -325,7 +326,7 @@ static ssize_t write_once(QIONonblock *nb, const struct iovec *iov, size_t niov)
         change_mode(nb, mode);
     }
     if (mode == QIO_NONBLOCK_POLL) {
-        if (!poll_says(nb->io_fd, POLLOUT)) {
+        if (!poll_says(nb, G_IO_OUT)) {
             errno = EAGAIN;
             return -1;
         }
