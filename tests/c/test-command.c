@@ -256,10 +256,12 @@ TEST(watches_live_through_a_half_close)
         CHECK_INT(qio_channel_try_read(base, big, sizeof(big), NULL), !=, -1);
     }
     in = (Seen) { 0 };
-    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 1);
+    while (in.calls == 0) {
+        CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), >=, 0);
+    }
     CHECK_INT(in.last, ==, G_IO_HUP);
     drop(ioc);
-    CHECK_INT(qio_aio_context_dispatch(ctx, 0, NULL), ==, 1);
+    CHECK_INT(qio_aio_context_dispatch(ctx, 0, NULL), >=, 1);
     CHECK(in.last & G_IO_NVAL);
     qio_loop_watch_unref(win);
     qio_aio_context_unref(ctx);
@@ -518,8 +520,6 @@ TEST(path_search)
     check_refused(argv, options, QIO_ERROR_SYSTEM, EACCES, "cannot start 'qio-mine'");
 }
 
-static pid_t spawned;
-
 TEST(a_child_that_cannot_be_tracked_is_not_left)
 {
     static const int numbers[] = { EMFILE, ENOSYS };
@@ -615,6 +615,7 @@ TEST(close_escalates)
 {
     const QIOCommandOptions quick = { .flags = O_RDWR, .close_timeout_ms = 60 };
     QIOChannelCommand *ioc = shell("echo; exec sleep 100", quick);
+    siginfo_t info;
 
     wait_until_it_speaks(ioc);
     CHECK_INT(ms_to_close(ioc), >=, 60);
@@ -628,6 +629,8 @@ TEST(close_escalates)
     qio_object_unref(ioc);
 
     ioc = shell("kill -STOP $$", (QIOCommandOptions) { .flags = O_RDWR });
+    CHECK_INT(waitid(P_PID, (id_t)qio_channel_command_get_pid(ioc), &info, WSTOPPED | WNOWAIT),
+              ==, 0);
     CHECK_INT(ms_to_close(ioc), <, 5000);
     check_ended(ioc, -1, SIGKILL);
     qio_object_unref(ioc);
@@ -817,8 +820,25 @@ TEST(new_pid_that_is_none)
 
 /* ---- every call fails in turn ---- */
 
+/* Told that a child is not ours, the library leaves it to whoever reaps it; unable to wait for
+ * its end, to the next command. */
+static void leave_nothing(pid_t pid)
+{
+    siginfo_t info;
+
+    if (torture_call() == SEAM_waitid) {
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+            continue;
+        }
+    } else if (torture_call() == SEAM_poll) {
+        waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
+        qio_object_unref(qio_channel_command_new_pid(-1, -1, -1));
+    }
+}
+
 static void command_scenario(void)
 {
+    pid_t pid;
     const char *const argv[] = { "/bin/cat", NULL };
     const QIOCommandOptions options = { .flags = O_RDWR, .close_timeout_ms = 2000,
                                         .stderr_mode = QIO_COMMAND_STDERR_PIPE, .cwd = "/" };
@@ -841,12 +861,9 @@ static void command_scenario(void)
         CHECK(torture_may_fail());
     }
     CHECK(qio_channel_close(QIO_CHANNEL(ioc), NULL) == 0 || torture_may_fail());
-    spawned = qio_channel_command_get_pid(ioc);
+    pid = qio_channel_command_get_pid(ioc);
     qio_object_unref(ioc);
-    /* Told that the child is not ours, the library leaves it to whoever reaps it. */
-    while (torture_call() == SEAM_waitid && waitpid(spawned, NULL, 0) < 0 && errno == EINTR) {
-        continue;
-    }
+    leave_nothing(pid);
 }
 
 TEST(torture_command, .timeout_s = 200)
