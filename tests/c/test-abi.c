@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <qio/qioh-glib.h>
@@ -176,30 +177,25 @@ static void on_signal(int signum)
 {
 }
 
-static void *send_signal(void *opaque)
+/* A signal every 2 ms until told otherwise: one of them finds the thread asleep. */
+static void signal_often(int every_us)
 {
-    pthread_t *target = opaque;
+    struct itimerval period = { { 0, every_us }, { 0, every_us } };
 
-    /* Until it sleeps and is woken; each wait below ends by one of them. */
-    for (int i = 0; i < 50; i++) {
-        usleep(2000);
-        pthread_kill(*target, SIGUSR1);
-    }
-    return NULL;
+    CHECK_INT(setitimer(ITIMER_REAL, &period, NULL), ==, 0);
 }
 
 TEST(a_signal_ends_every_wait_with_intr)
 {
     struct sigaction action = { .sa_handler = on_signal };
-    pthread_t self = pthread_self(), thread;
     qioh_loop *loop = qioh_loop_new(NULL);
     qioh_error error = { 0 };
     qioh_channel *pair[2];
     char buf[8];
 
     make_pair(pair);
-    sigaction(SIGUSR1, &action, NULL);
-    pthread_create(&thread, NULL, send_signal, &self);
+    sigaction(SIGALRM, &action, NULL);
+    signal_often(2000);
     CHECK_INT(qioh_channel_read(pair[0], buf, 8, &error), ==, QIOH_E_INTR);
     CHECK_INT(error.code, ==, QIOH_E_INTR);
     CHECK_INT(qioh_channel_wait(pair[0], QIOH_IN, -1, NULL), ==, QIOH_E_INTR);
@@ -209,8 +205,8 @@ TEST(a_signal_ends_every_wait_with_intr)
     CHECK_INT(qioh_loop_dispatch(loop, -1, NULL), ==, QIOH_E_INTR);
     CHECK_INT(qioh_loop_wait(loop, -1, NULL), ==, QIOH_E_INTR);
     CHECK_INT(qioh_loop_run(loop, NULL), ==, QIOH_E_INTR);
-    pthread_join(thread, NULL);
-    signal(SIGUSR1, SIG_DFL);
+    signal_often(0);
+    signal(SIGALRM, SIG_DFL);
     qioh_loop_unref(loop);
     drop_pair(pair);
 }
