@@ -1,0 +1,290 @@
+-- SPDX-License-Identifier: LGPL-2.1-or-later
+--
+-- qio: I/O channels for Lua.
+--
+-- Owns: the table that require "qio" returns: opening channels and listeners, the loop object,
+-- what is left of the scheduler's face.  Sets no global.
+-- Rules: as in qio.channel: misuse raises, everything else is value or nil, message, code.
+-- docs/lua.md is the guide.
+
+local core = require "qio.core"
+local sched = require "qio.sched"
+local check = require "qio.check"
+require "qio.channel"
+require "qio.listener"
+
+local describe, typename = check.describe, core.typename
+local INTR = core.errno.INTR
+
+local qio = {
+  _NAME = "qio",
+  _VERSION = "qio " .. core.version_string(),
+  errno = core.errno,
+  IN = core.IN, OUT = core.OUT, ERR = core.ERR, HUP = core.HUP, NVAL = core.NVAL,
+}
+
+-- ---- options ----
+
+local function set_value(options, key, value, add)
+  local kind = type(value)
+  if kind == "boolean" then value = value and "on" or "off" end
+  if kind == "number" then
+    value = value == math.floor(value) and ("%d"):format(value) or ("%.17g"):format(value)
+  end
+  if type(value) ~= "string" then return nil, "a " .. typename(value) .. " is no value" end
+  return (add and core.options_add_str or core.options_set_str)(options, key, value)
+end
+
+local function set_option(options, key, value)
+  if type(value) ~= "table" then return set_value(options, key, value) end
+  for _, one in ipairs(value) do
+    local ok, msg = set_value(options, key, one, true)
+    if not ok then return nil, msg end
+  end
+  for name, one in pairs(value) do              -- env = { NAME = "value" }
+    if type(name) == "string" then
+      local ok, msg = set_value(options, key, name .. "=" .. tostring(one), true)
+      if not ok then return nil, msg end
+    end
+  end
+  return true
+end
+
+-- A table of keys ("_" for "-") as options; a wrong one raises.
+local function make_options(keys, index, method)
+  if keys == nil then return nil end
+  if type(keys) ~= "table" then
+    check.bad(index, method, "table of options", describe(keys), 3)
+  end
+  local options, msg = core.options_new()
+  if not options then error(msg, 3) end
+  for key, value in pairs(keys) do
+    if type(key) ~= "string" then
+      check.bad(index, method, "names of options as keys", describe(key), 3)
+    end
+    local ok
+    ok, msg = set_option(options, (key:gsub("_", "-")), value)
+    if not ok then
+      error(("bad argument #%d to '%s' (option '%s': %s)"):format(index, method, key, msg), 3)
+    end
+  end
+  return options
+end
+
+-- Again after a signal: the interpreter's own handler runs in between.
+local function retry(fn, ...)
+  local object, msg, code
+  repeat
+    object, msg, code = fn(...)
+  until object or code ~= INTR
+  return object, msg, code
+end
+
+-- ---- opening ----
+
+--- Opens a channel by a URI, within 30 s unless the option timeout says otherwise.
+function qio.connect(uri, options)
+  check.is(uri, "string", 1, "connect")
+  return retry(core.channel_open_uri, uri, make_options(options, 2, "connect"))
+end
+
+--- Listens at a URI.
+function qio.listen(uri, options)
+  check.is(uri, "string", 1, "listen")
+  return retry(core.listener_open_uri, uri, make_options(options, 2, "listen"))
+end
+
+--- Two connected channels.
+function qio.pair()
+  return core.channel_new_pair()
+end
+
+--- A channel around a descriptor (a number or a qio.fd), which it owns from now on; on failure
+-- it stays the caller's.
+function qio.fromfd(fd)
+  if typename(fd) == "qio.fd" then return fd:open() end
+  return core.channel_new_fd(check.count(fd, 1, "fromfd", 0, 2147483647))
+end
+
+local MODES = { r = "r", w = "w", rw = "rw", a = "a" }
+
+--- Opens a file; permissions are those of a new one.
+function qio.file(path, mode, permissions)
+  check.is(path, "string", 1, "file")
+  mode = check.choice(mode == nil and "r" or mode, 2, "file", MODES, '"r", "w", "rw" or "a"')
+  return core.channel_new_file(path, mode, check.count(permissions, 3, "file", 0, 4095, 438))
+end
+
+--- Starts a program (looked for in PATH): writing is its standard input, reading its output.
+-- options: env, cwd, stderr, close_timeout ...
+function qio.command(argv, options)
+  check.is(argv, "table", 1, "command")
+  if #argv == 0 then check.bad(1, "command", "at least the name of a program", "none") end
+  for i, word in ipairs(argv) do
+    if type(word) ~= "string" then
+      check.bad(1, "command", "strings", describe(word) .. " at [" .. i .. "]")
+    end
+  end
+  return core.channel_new_command(argv, make_options(options, 2, "command"))
+end
+
+--- A channel over memory.
+function qio.buffer(data)
+  return core.channel_new_buffer(check.is(data == nil and "" or data, "string", 1, "buffer"))
+end
+
+--- Takes everything, gives the end.
+function qio.null()
+  return core.channel_new_null()
+end
+
+--- A block of memory for readinto: #b, b:sub(i, j), b:put(s, offset), tostring(b).
+function qio.bytes(size)
+  return core.bytes(check.count(size, 1, "bytes", 0, 1073741824))
+end
+
+-- ---- tasks ----
+
+local function seconds(value, index, method)
+  if type(value) ~= "number" or value ~= value or value < 0 then
+    check.bad(index, method, "seconds of 0 or more", describe(value), 3)
+  end
+  return value
+end
+
+local function fn_or_nil(value, index, method)
+  if value ~= nil and type(value) ~= "function" then
+    check.bad(index, method, "function or nil", describe(value), 3)
+  end
+  return value
+end
+
+--- Starts fn(...) as a task; it first runs at the next turn of the loop.
+function qio.spawn(fn, ...)
+  check.is(fn, "function", 1, "spawn")
+  return sched.spawn(fn, ...)
+end
+
+--- Runs until every task has ended, or until quit.
+qio.run = sched.run
+
+--- One turn of the loop, waiting up to so many seconds (0); whether anything happened.
+function qio.step(timeout)
+  return sched.step(seconds(timeout == nil and 0 or timeout, 1, "step"))
+end
+
+function qio.sleep(duration)
+  return sched.sleep(seconds(duration, 1, "sleep"))
+end
+
+--- Sets what gets errors of tasks and callbacks; returns the one before.  nil: a line on
+-- standard error.
+function qio.onerror(fn)
+  return sched.onerror(fn_or_nil(fn, 1, "onerror"))
+end
+
+-- ---- other loops around ours ----
+
+--- The descriptor that is readable while there is something for step to do.
+qio.pollfd = sched.pollfd
+
+--- fn(fd, seconds or nil) is called instead of waiting: it returns when the descriptor is
+-- readable or the time is over.
+function qio.setwaiter(fn)
+  return sched.setwaiter(fn_or_nil(fn, 1, "setwaiter"))
+end
+
+--- An object as cqueues (pollfd, events, timeout) and LuaSocket's select (getfd, dirty) want it.
+function qio.pollable()
+  return {
+    pollfd = function() return sched.pollfd() end,
+    events = function() return "r" end,
+    timeout = function() return nil end,
+    getfd = function() return sched.pollfd() end,
+    dirty = function() return false end,
+  }
+end
+
+-- ---- the loop object ----
+
+local Loop = core.methods "qio.loop"
+local Watch = core.methods "qio.watch"
+
+local CONDITIONS = {
+  ["in"] = core.IN, out = core.OUT, inout = core.IN + core.OUT,
+  [core.IN] = core.IN, [core.OUT] = core.OUT, [core.IN + core.OUT] = core.IN + core.OUT,
+}
+
+--- The loop of this Lua state, the one that tasks run on.
+function qio.loop()
+  return sched.loop()
+end
+
+--- Calls fn(object, condition) while the condition ("in", "out", "inout" or qio.IN + qio.OUT)
+-- holds on a channel, or fn(listener) while a connection waits; until fn returns false, the watch
+-- is removed or the object closed (then once with qio.NVAL).  The object is kept alive.
+function Loop:watch(object, condition, fn)
+  check.self(self, "qio.loop", "watch")
+  local kind = typename(object)
+  if kind == "qio.listener" and type(condition) == "function" then
+    condition, fn = "in", condition
+  end
+  if kind ~= "qio.channel" and kind ~= "qio.listener" then
+    check.bad(1, "watch", "qio.channel or qio.listener", describe(object))
+  end
+  condition = check.choice(condition, 2, "watch", CONDITIONS, '"in", "out" or "inout"')
+  check.is(fn, "function", 3, "watch")
+  if kind == "qio.listener" then
+    return core.watch_new_listener(self, object, function() return fn(object) end)
+  end
+  return core.watch_new(self, object, condition, function(_, cond) return fn(object, cond) end)
+end
+
+--- Calls fn() after so many seconds, then every so many if that is given, until it returns false.
+function Loop:add_timer(after, fn, every)
+  check.self(self, "qio.loop", "add_timer")
+  after = seconds(after, 1, "add_timer")
+  check.is(fn, "function", 2, "add_timer")
+  every = every == nil and 0 or seconds(every, 3, "add_timer")
+  return core.watch_new_timer(self, math.ceil(after * 1000), math.ceil(every * 1000), fn)
+end
+
+--- Calls fn() once, at the next turn.
+function Loop:defer(fn)
+  check.self(self, "qio.loop", "defer")
+  check.is(fn, "function", 1, "defer")
+  local ok, msg, code = core.loop_defer(self, fn)
+  if not ok then return nil, msg, code end
+  return true
+end
+
+--- Turns until quit.
+function Loop:run()
+  check.self(self, "qio.loop", "run")
+  return sched.run_loop()
+end
+
+function Loop:step(timeout)
+  check.self(self, "qio.loop", "step")
+  return sched.step(seconds(timeout == nil and 0 or timeout, 1, "step"))
+end
+
+--- Makes run (and qio.run) return.
+function Loop:quit()
+  check.self(self, "qio.loop", "quit")
+  return sched.quit()
+end
+
+function Loop:fd()
+  check.self(self, "qio.loop", "fd")
+  return sched.pollfd()
+end
+
+function Watch:remove()
+  check.self(self, "qio.watch", "remove")
+  local ok, msg, code = core.watch_remove(self)
+  if not ok then return nil, msg, code end
+  return true
+end
+
+return qio

@@ -1,0 +1,1 @@
+../../../core/abi/qioh-abi.h

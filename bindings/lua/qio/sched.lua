@@ -1,0 +1,479 @@
+-- SPDX-License-Identifier: LGPL-2.1-or-later
+--
+-- qio.sched: tasks over the event loop.
+--
+-- Owns: the loop of this Lua state, the tasks, and every wait.  A wait suspends the task it is
+-- called in; anywhere else (main chunk, a coroutine of somebody else) it turns the loop until it
+-- is over, so that tasks go on meanwhile.
+-- Rules: only coroutines started by spawn are suspended, never somebody else's.  One waiter for
+-- each object and direction; a second one gets BUSY.  While somebody waits the object is held in
+-- `waiting`, and its slot stays taken until the waiter has the word again, so that nobody writes
+-- between two parts of a message.  Inside a callback of the loop nothing may turn the loop: a
+-- wait there is a plain wait for that one object.
+
+local core = require "qio.core"
+
+local errno = core.errno
+local AGAIN, INTR, BUSY = errno.AGAIN, errno.INTR, errno.BUSY
+local TIMEOUT, CANCELLED, CALLBACK = errno.TIMEOUT, errno.CANCELLED, errno.CALLBACK
+local EV_WATCH, EV_TIMER, EV_ACCEPT = core.EV_WATCH, core.EV_TIMER, core.EV_ACCEPT
+local EV_DISPATCH, NVAL, MORE, OUT = core.EV_DISPATCH, core.NVAL, core.MORE, core.OUT
+local arm, disarm, next_events, now = core.arm, core.disarm, core.next_events, core.now
+local running, yield, resume = coroutine.running, coroutine.yield, coroutine.resume
+local co_status = coroutine.status
+local unpack = table.unpack or unpack
+
+local READ, WRITE = 1, 2
+
+local sched = { READ = READ, WRITE = WRITE }
+
+local loop                                      -- made on first use
+local tasks = setmetatable({}, { __mode = "k" })    -- coroutine -> task
+local alive = 0                                 -- tasks that have not ended
+local ready, head, tail = {}, 1, 0              -- tasks to resume, first come first served
+local waiting = { {}, {} }                      -- direction -> object -> waiter
+local deadlines, wakeups = {}, {}               -- cookie -> waiter; expiry, descriptor
+local last_cookie = 2                           -- 1 and 2 are the directions
+local turning, dispatching = 0, false
+local used, quitting, hosted = false, false, false
+local waiter_fn                                 -- setwaiter's function
+
+local Task = {}
+Task.__index = Task
+
+local function get_loop()
+  if not loop then
+    local msg, code
+    loop, msg, code = core.loop_new()
+    if not loop then error("cannot make the event loop: " .. msg .. " (" .. code .. ")", 0) end
+  end
+  return loop
+end
+
+-- The running task, or nil.
+local function current()
+  local co = running()
+  return co and tasks[co]
+end
+
+-- ---- errors of tasks and callbacks ----
+
+local function default_onerror(err)
+  io.stderr:write("qio: ", tostring(err), "\n")
+end
+
+local onerror = default_onerror
+
+local function report(err)
+  local ok, second = pcall(onerror, err)
+  if not ok then
+    io.stderr:write("qio: error in the error handler: ", tostring(second), "\n")
+  end
+end
+
+core.onerror(report)
+
+function sched.onerror(fn)
+  local before = onerror
+  onerror = fn or default_onerror
+  return before
+end
+
+-- ---- waking and running tasks ----
+
+-- A waiter is a task, or a plain table for whoever turns the loop itself.  The first reason
+-- to wake it counts.
+local function wake(w, ok, msg, code)
+  if w.woken then return end
+  w.woken, w.ok, w.msg, w.code = true, ok, msg, code
+  if w.co then
+    tail = tail + 1
+    ready[tail] = w
+    if hosted and turning == 0 then core.loop_wakeup(get_loop()) end
+  end
+end
+
+local function pack(...)
+  return { n = select("#", ...), ... }
+end
+
+local function finish(task, state, results)
+  alive = alive - 1
+  tasks[task.co] = nil
+  task.co, task.fn, task.args = nil, nil, nil
+  task.state, task.results = state, results
+  for w in pairs(task.joiners) do wake(w, true) end
+  task.joiners = {}
+end
+
+local function after_resume(task, ok, ...)
+  local co = task.co
+  if co_status(co) ~= "dead" then
+    -- A plain coroutine.yield() lets the others go on.
+    if not task.suspended then wake(task, true) end
+    return
+  end
+  if ok then
+    finish(task, "done", pack(...))
+    return
+  end
+  local err = ...
+  finish(task, "failed", pack(nil, err, CALLBACK))
+  report(type(err) == "string" and debug.traceback(co, err) or err)
+end
+
+local function run_task(task)
+  task.state = "running"
+  if task.args then
+    local args = task.args
+    task.args, task.woken = nil, false
+    if task.cancelling then
+      finish(task, "cancelled", pack(nil, "cancelled", CANCELLED))
+      return
+    end
+    after_resume(task, resume(task.co, unpack(args, 1, args.n)))
+  else
+    if not task.suspended then task.woken = false end
+    after_resume(task, resume(task.co))
+  end
+end
+
+-- ---- one turn of the loop ----
+
+local batch = {}
+
+local function handle_event(kind, cookie, condition, object)
+  if cookie > WRITE then
+    if kind == EV_TIMER then
+      local w = deadlines[cookie]
+      if w then wake(w, nil, "timeout", TIMEOUT) end
+    elseif kind == EV_WATCH then
+      local w = wakeups[cookie]
+      if w then wake(w, true) end
+    end
+  elseif object and (kind == EV_WATCH or kind == EV_ACCEPT) then
+    local w = waiting[cookie][object]
+    if w then wake(w, true) end
+    -- The watch stays after a wait, since the next one comes soon; it goes when it fires
+    -- for nobody.
+    if not w or condition >= NVAL then disarm(object, cookie) end
+  end
+end
+
+local function dispatch()
+  dispatching = true
+  local ok, msg, code = core.loop_dispatch(loop, 0)
+  dispatching = false
+  if not ok and code ~= INTR then return nil, msg, code end
+  return true
+end
+
+local function poll(timeout_ms)
+  if waiter_fn and timeout_ms ~= 0 then
+    waiter_fn(core.loop_get_fd(loop), timeout_ms > 0 and timeout_ms / 1000 or nil)
+    timeout_ms = 0
+  end
+  local n, msg, code = next_events(loop, batch, timeout_ms)
+  if not n then
+    -- A signal: back to the caller, which may be interrupted before it comes again.
+    if code == INTR then return 0 end
+    return nil, msg, code
+  end
+  local due = false
+  for i = 1, 4 * n, 4 do
+    if batch[i] == EV_DISPATCH then
+      due = true
+    else
+      handle_event(batch[i], batch[i + 1], batch[i + 2], batch[i + 3])
+    end
+    batch[i + 3] = false                        -- holds no object
+  end
+  if due then
+    local ok
+    ok, msg, code = dispatch()
+    if not ok then return nil, msg, code end
+  end
+  return n
+end
+
+local function turn_body(timeout_ms)
+  local n, msg, code = poll(timeout_ms)
+  -- Those that are ready now; who makes itself ready again lets the events have a turn.
+  local last = tail
+  while head <= last and head <= tail do
+    local task = ready[head]
+    ready[head] = nil
+    head = head + 1
+    n = n and n + 1
+    run_task(task)
+  end
+  if head > tail then head, tail = 1, 0 end
+  return n, msg, code
+end
+
+-- Waits up to timeout_ms for events and runs the tasks that are ready.  Returns how much
+-- happened, or nil, message, code.  The interpreter's Ctrl-C raises at the first instruction
+-- after a call into C, so the state is put right outside a pcall.
+local function turn(timeout_ms)
+  get_loop()
+  if head <= tail then timeout_ms = 0 end
+  turning = turning + 1
+  local ok, n, msg, code = pcall(turn_body, timeout_ms)
+  turning = turning - 1
+  if not ok then
+    dispatching = false
+    error(n, 0)
+  end
+  return n, msg, code
+end
+
+-- ---- waiting ----
+
+local function next_cookie()
+  last_cookie = last_cookie + 1
+  return last_cookie
+end
+
+local function milliseconds_until(deadline)
+  local ms = deadline - now()
+  if ms <= 0 then return 0 end
+  return ms < 2147483647 and math.ceil(ms) or 2147483647
+end
+
+local function suspend_task(task, deadline)
+  if task.cancelling then
+    task.cancelling = false
+    return nil, "cancelled", CANCELLED
+  end
+  local cookie, timer
+  if deadline then
+    local msg, code
+    cookie = next_cookie()
+    timer, msg, code = core.watch_new_timer_queued(get_loop(), milliseconds_until(deadline), 0,
+                                                   cookie)
+    if not timer then return nil, msg, code end
+    deadlines[cookie] = task
+  end
+  task.suspended, task.state = true, "waiting"
+  repeat yield() until task.woken               -- whoever else resumes it wakes nothing
+  task.suspended, task.woken, task.state = false, false, "running"
+  if timer then
+    deadlines[cookie] = nil
+    core.watch_remove(timer)
+  end
+  return task.ok, task.msg, task.code
+end
+
+local function turn_until(w, deadline)
+  while not w.woken do
+    local n, msg, code = turn(deadline and milliseconds_until(deadline) or -1)
+    if not n then return nil, msg, code end
+    if not w.woken and deadline and now() >= deadline then return nil, "timeout", TIMEOUT end
+  end
+  return w.ok, w.msg, w.code
+end
+
+-- Until wake(w, ...) or the deadline (a time of core.now(), or nil or false); meanwhile w is in
+-- slots[key].
+local function suspend(w, slots, key, deadline)
+  slots[key] = w
+  local ok, msg, code
+  if w.co then
+    ok, msg, code = suspend_task(w, deadline)
+  else
+    local fine
+    fine, ok, msg, code = pcall(turn_until, w, deadline)
+    if not fine then
+      slots[key] = nil
+      error(ok, 0)
+    end
+  end
+  slots[key] = nil
+  return ok, msg, code
+end
+
+-- Whether a wait here has nobody else to let run: then one system call will do.
+local function alone()
+  return dispatching or (alive == 0 and not used)
+end
+sched.alone = function()
+  return alone() and not current()
+end
+
+local function plain_wait(channel, direction, deadline)
+  while true do
+    local bits, msg, code = core.channel_wait(channel, direction == READ and MORE or OUT,
+                                              deadline and milliseconds_until(deadline) or -1)
+    if bits and bits > 0 then return true end
+    if not bits and code ~= INTR then return nil, msg, code end
+    if bits == 0 then return nil, "timeout", TIMEOUT end
+  end
+end
+
+function sched.busy()
+  return nil, "operation already in progress", BUSY
+end
+
+-- Waits until the object (a channel, a listener) may be worth trying again.
+function sched.wait(object, direction, deadline)
+  local w = current()
+  if not w then
+    if alone() then return plain_wait(object, direction, deadline) end
+    w = {}
+  end
+  local slots = waiting[direction]
+  if slots[object] then return sched.busy() end
+  local ok, msg, code = arm(get_loop(), object, direction)
+  if not ok then return nil, msg, code end
+  return suspend(w, slots, object, deadline)
+end
+
+-- Who waits for the object in each direction, for a look before a transfer.
+sched.waiting = waiting
+
+local function refuse_in_callback(what)
+  if dispatching and not current() then
+    error(what .. " inside a callback of the loop: start a task with qio.spawn", 3)
+  end
+end
+
+-- Waits until a descriptor is readable.
+function sched.wait_fd(fd)
+  refuse_in_callback("waiting for an exit")
+  local cookie, w = next_cookie(), current() or {}
+  local watch, msg, code = core.watch_new_fd_queued(get_loop(), fd, core.IN, cookie)
+  if not watch then return nil, msg, code end
+  local ok
+  ok, msg, code = suspend(w, wakeups, cookie)
+  core.watch_remove(watch)
+  return ok, msg, code
+end
+
+function sched.sleep(seconds)
+  refuse_in_callback("sleeping")
+  local ok, msg, code = suspend(current() or {}, {}, 1, now() + seconds * 1000)
+  if code == TIMEOUT then return true end
+  return ok, msg, code
+end
+
+-- ---- tasks ----
+
+function sched.spawn(fn, ...)
+  local task = setmetatable({ args = pack(...), joiners = {}, state = "ready" }, Task)
+  task.co = coroutine.create(fn)
+  tasks[task.co] = task
+  alive = alive + 1
+  wake(task, true)
+  return task
+end
+
+local function check_task(self, method)
+  if getmetatable(self) ~= Task then
+    error(("calling '%s' on bad self (task expected, got %s)"):format(method,
+          core.typename(self)), 3)
+  end
+end
+
+-- Waits for the end: what the function returned; nil, error, CALLBACK when it failed.
+function Task:join(timeout)
+  check_task(self, "join")
+  if timeout ~= nil and type(timeout) ~= "number" then
+    error("bad argument #1 to 'join' (seconds expected, got " .. core.typename(timeout) .. ")", 2)
+  end
+  if not self.results then
+    local w = current() or {}
+    if w == self then error("a task cannot join itself", 2) end
+    refuse_in_callback("joining")
+    local ok, msg, code = suspend(w, self.joiners, w, timeout and now() + timeout * 1000)
+    if not ok then return nil, msg, code end
+  end
+  return unpack(self.results, 1, self.results.n)
+end
+
+-- Ends the wait that the task is in, or else the next one, with CANCELLED.  Returns whether
+-- the task was still alive.
+function Task:cancel()
+  check_task(self, "cancel")
+  if self.results then return false end
+  if self.suspended and not self.woken then
+    wake(self, nil, "cancelled", CANCELLED)
+  else
+    self.cancelling = true
+  end
+  return true
+end
+
+-- "ready" "running" "waiting" "done" "failed" "cancelled"
+function Task:status()
+  check_task(self, "status")
+  return self.state
+end
+
+Task.__name = "qio.task"
+function Task:__tostring()
+  return "qio.task (" .. tostring(rawget(self, "state")) .. ")"
+end
+
+-- ---- driving ----
+
+local function check_driver(what)
+  if current() then error(what .. " inside a task", 3) end
+  refuse_in_callback(what)
+end
+
+-- Turns the loop until every task has ended, or quit.
+function sched.run()
+  check_driver("qio.run")
+  quitting = false
+  while alive > 0 and not quitting do
+    local n, msg, code = turn(-1)
+    if not n then return nil, msg, code end
+  end
+  return true
+end
+
+-- Turns the loop until quit.
+function sched.run_loop()
+  check_driver("loop:run")
+  quitting = false
+  while not quitting do
+    local n, msg, code = turn(-1)
+    if not n then return nil, msg, code end
+  end
+  return true
+end
+
+-- One turn; whether anything happened.
+function sched.step(seconds)
+  check_driver("qio.step")
+  local n, msg, code = turn(seconds and math.ceil(seconds * 1000) or 0)
+  if not n then return nil, msg, code end
+  return n > 0
+end
+
+function sched.quit()
+  quitting = true
+  if loop then core.loop_wakeup(loop) end
+  return true
+end
+
+-- The descriptor that is readable while there is something to do.
+function sched.pollfd()
+  hosted = true
+  if head <= tail then core.loop_wakeup(get_loop()) end
+  return core.loop_get_fd(get_loop())
+end
+
+function sched.setwaiter(fn)
+  local before = waiter_fn
+  waiter_fn = fn
+  return before
+end
+
+-- The loop, for callbacks: from now on a wait outside a task lets them run.
+function sched.loop()
+  used = true
+  return get_loop()
+end
+
+return sched

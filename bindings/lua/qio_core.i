@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qio_core.i: the Lua module qio.core: the ABI function by function, without the prefix, and
+ * what qio_core_io.c adds.  Programs use `require "qio"`, which is written on top of it.
+ *
+ * What is left out of the ABI, and why:
+ *   *_unref, channel_ref            a box holds one reference and its finaliser gives it up
+ *   loop_next_events, loop_dispatch, try_write, fdset_take_fd
+ *                                   by hand in qio_core_io.c (batch, offset, owned result)
+ *   channel_read, write, read_all, read_all_eof, write_all
+ *                                   block in C: the Lua layer tries and waits, so that tasks
+ *                                   run and Ctrl-C gets through
+ *   loop_attach_glib                a script has no GMainContext; a C host attaches the loop
+ *   loop_run                        it would not return to Lua between callbacks, so that no
+ *                                   Ctrl-C got through; sched.lua turns the loop
+ */
+%module qio_swig
+%include "qio_lua.swg"
+
+%rename("%(regex:/^(qioh|QIOH)_(.*)/\\2/)s") "";
+%rename("$ignore", regexmatch$name="^qioh_.*_unref$") "";
+%ignore qioh_channel_ref;
+%ignore qioh_channel_read;
+%ignore qioh_channel_write;
+%ignore qioh_channel_read_all;
+%ignore qioh_channel_read_all_eof;
+%ignore qioh_channel_write_all;
+%ignore qioh_channel_try_write;
+%ignore qioh_loop_next_events;
+%ignore qioh_loop_dispatch;
+%ignore qioh_loop_attach_glib;
+%ignore qioh_loop_run;
+%ignore qioh_fdset_take_fd;
+%ignore qioh_error;
+%ignore qioh_iovec;
+%ignore qioh_event;
+
+QIOL_HANDLE(qioh_channel, QIOL_CHANNEL)
+QIOL_HANDLE(qioh_listener, QIOL_LISTENER)
+QIOL_HANDLE(qioh_loop, QIOL_LOOP)
+QIOL_HANDLE(qioh_watch, QIOL_WATCH)
+QIOL_HANDLE_OR_NIL(qioh_fdset, QIOL_FDSET)
+QIOL_HANDLE_OR_NIL(qioh_options, QIOL_OPTIONS)
+
+QIOL_CONSTRUCTOR(qioh_options, qioh_options_new, QIOL_OPTIONS)
+QIOL_CONSTRUCTOR(qioh_channel, qioh_channel_open_uri, QIOL_CHANNEL)
+QIOL_CONSTRUCTOR(qioh_channel, qioh_channel_new_fd, QIOL_CHANNEL)
+QIOL_CONSTRUCTOR(qioh_channel, qioh_channel_new_file, QIOL_CHANNEL)
+QIOL_CONSTRUCTOR(qioh_channel, qioh_channel_new_command, QIOL_CHANNEL)
+QIOL_CONSTRUCTOR(qioh_channel, qioh_channel_new_buffer, QIOL_CHANNEL)
+QIOL_CONSTRUCTOR(qioh_channel, qioh_channel_new_null, QIOL_CHANNEL)
+QIOL_CONSTRUCTOR(qioh_channel, qioh_channel_take_stderr, QIOL_CHANNEL)
+QIOL_CONSTRUCTOR(qioh_channel, qioh_listener_accept, QIOL_CHANNEL)
+QIOL_CONSTRUCTOR(qioh_listener, qioh_listener_open_uri, QIOL_LISTENER)
+QIOL_CONSTRUCTOR(qioh_loop, qioh_loop_new, QIOL_LOOP)
+QIOL_CONSTRUCTOR(qioh_watch, qioh_watch_new_queued, QIOL_WATCH)
+QIOL_CONSTRUCTOR(qioh_watch, qioh_watch_new_listener_queued, QIOL_WATCH)
+QIOL_CONSTRUCTOR(qioh_watch, qioh_watch_new_fd_queued, QIOL_WATCH)
+QIOL_CONSTRUCTOR(qioh_watch, qioh_watch_new_timer_queued, QIOL_WATCH)
+QIOL_CONSTRUCTOR(qioh_fdset, qioh_fdset_new, QIOL_FDSET)
+QIOL_REGISTRATION(qioh_watch, qioh_watch_new, QIOL_WATCH, qioh_watch_fn, qiol_watch_fn)
+QIOL_REGISTRATION(qioh_watch, qioh_watch_new_listener, QIOL_WATCH, qioh_listener_fn,
+                  qiol_listener_fn)
+QIOL_REGISTRATION(qioh_watch, qioh_watch_new_fd, QIOL_WATCH, qioh_fd_fn, qiol_fd_fn)
+QIOL_REGISTRATION(qioh_watch, qioh_watch_new_timer, QIOL_WATCH, qioh_timer_fn, qiol_timer_fn)
+
+%include "qioh.i"

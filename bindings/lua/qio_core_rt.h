@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * qio_core_rt.h: what the generated wrapper and the files of qio.core share.
+ *
+ * Owns: the context of a Lua state, the box every handle comes in, and the small helpers that
+ * the typemaps of qio_lua.swg call.
+ * Rules: a Lua state belongs to the thread that opened qio in it; callbacks run on a Lua thread
+ * of our own, never on the one that registered them, which may be a dead coroutine.  Anything
+ * that can throw (running out of memory included) runs before a handle is in hand.
+ */
+#ifndef QIO_CORE_RT_H
+#define QIO_CORE_RT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <lua.h>
+#include <lauxlib.h>
+#include <qio/qioh.h>
+
+typedef enum qiol_kind {
+    QIOL_CHANNEL,
+    QIOL_LISTENER,
+    QIOL_LOOP,
+    QIOL_WATCH,
+    QIOL_FDSET,
+    QIOL_OPTIONS,
+    QIOL_FD,            /* a descriptor that its box owns; h is the number + 1 */
+    QIOL_BYTES,         /* a block of memory behind the box; h is unused */
+    QIOL_NKIND,
+} qiol_kind;
+
+/* A userdata with one owned handle; h is NULL when it was released. */
+typedef struct qiol_ud {
+    void *h;
+    int kind;
+    struct qiol_ud *next;
+    struct qiol_ud **link;      /* what points here; NULL = off the context's list */
+    qioh_watch *standing[2];    /* channel, listener: the scheduler's watches, read and write */
+} qiol_ud;
+
+typedef struct qiol_cb qiol_cb;
+
+/*
+ * One for each Lua state.  It outlives the state while callbacks are registered.
+ * mu guards L against other threads, and the queue of callbacks that came due on them.
+ */
+typedef struct qiol_ctx {
+    atomic_int refs;
+    lua_State *L;               /* our own Lua thread; NULL = the state is closed */
+    pthread_t owner;
+    pthread_mutex_t mu;
+    qiol_cb *queue;
+    qiol_cb **queue_tail;
+    qiol_ud *boxes;
+} qiol_ctx;
+
+/* ---- qio_core_box.c: context and boxes ---- */
+
+qiol_ctx *qiol_ctx_get(lua_State *L);           /* throws when the state is closing */
+qiol_ctx *qiol_ctx_ref(qiol_ctx *ctx);
+void qiol_ctx_unref(qiol_ctx *ctx);
+
+qiol_ud *qiol_box(lua_State *L, int index, int kind);       /* NULL: something else */
+qiol_ud *qiol_check_box(lua_State *L, int index, int kind); /* throws instead */
+void *qiol_check(lua_State *L, int index, int kind);        /* its handle */
+void *qiol_opt(lua_State *L, int index, int kind);          /* nil or none is NULL */
+qiol_ud *qiol_new(lua_State *L, int kind);                  /* an empty box, pushed */
+qiol_ud *qiol_new_sized(lua_State *L, int kind, size_t extra);
+/* Puts h into the box at the absolute index and pushes it: the result of a constructor. */
+int qiol_box_result(lua_State *L, qiol_ud *u, void *h, int index);
+/* Pushes the one box of a live channel or listener token, or nil. */
+void qiol_push_known(lua_State *L, const void *token);
+
+void qiol_open_state(lua_State *L);             /* once for each state */
+const char *qiol_typename(lua_State *L, int index);     /* in the words of our errors */
+int qiol_get_methods(lua_State *L);
+int qiol_get_typename(lua_State *L);
+int qiol_get_token(lua_State *L);
+
+/* ---- qio_core_rt.c: arguments and results ---- */
+
+int qiol_fail(lua_State *L, const qioh_error *error);   /* nil, message, code [, bytes] */
+int qiol_again(lua_State *L);
+int64_t qiol_toint(lua_State *L, int index);
+void qiol_pushint(lua_State *L, int64_t value);
+const char *qiol_tostr(lua_State *L, int index);        /* nil is NULL; no zeros inside */
+void *qiol_room(lua_State *L, int64_t size);            /* memory for one call to fill */
+#define QIOL_ROOM_MAX (1 << 30)
+
+/* Arrays made of a string or a table of strings; the memory is Lua's and stays on the stack. */
+qioh_iovec *qiol_strings(lua_State *L, int index, size_t *count);
+const char *const *qiol_argv(lua_State *L, int index);
+
+/* ---- qio_core_cb.c: callbacks ---- */
+
+qiol_cb *qiol_cb_new(lua_State *L, int index, qioh_loop *loop);
+void qiol_cb_release(void *user_data);
+int32_t qiol_watch_fn(qioh_watch *watch, qioh_channel *channel, uint32_t condition,
+                      void *user_data, qioh_error *error);
+int32_t qiol_listener_fn(qioh_watch *watch, qioh_listener *listener, void *user_data,
+                         qioh_error *error);
+int32_t qiol_fd_fn(qioh_watch *watch, int32_t fd, uint32_t condition, void *user_data,
+                   qioh_error *error);
+int32_t qiol_timer_fn(qioh_watch *watch, void *user_data, qioh_error *error);
+int32_t qiol_defer_fn(qioh_loop *loop, void *user_data, qioh_error *error);
+/* Runs what came due on other threads.  Owner thread. */
+void qiol_cb_drain(lua_State *L);
+/* The state closes: nothing may call into it any more. */
+void qiol_cb_close(qiol_ctx *ctx);
+int qiol_set_onerror(lua_State *L);
+
+/* ---- qio_core_io.c: functions written by hand ---- */
+
+extern const luaL_Reg qiol_functions[];
+void qiol_push_errno(lua_State *L);
+
+/* ---- 5.1 ---- */
+
+#if LUA_VERSION_NUM < 502 && !defined(lua_rawlen)
+#define lua_rawlen(L, i) lua_objlen(L, (i))
+#endif
+/* The key is an address, not what is there. */
+void qiol_rawgetp(lua_State *L, const void *key);       /* from the registry */
+void qiol_rawsetp(lua_State *L, const void *key);
+
+#endif
