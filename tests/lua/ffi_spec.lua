@@ -1,0 +1,167 @@
+-- SPDX-License-Identifier: LGPL-2.1-or-later
+-- The pure LuaJIT road: the header as it is, handles with methods, the event queue.
+local qffi = require "qio.ffi"
+local ffi = require "ffi"
+
+local C = qffi.C
+local dir = os.getenv "QIO_TEST_DIR" or "/tmp"
+
+local function give_up(...)
+  for _, handle in ipairs({ ... }) do
+    if ffi.istype("qioh_loop *", handle) then assert(handle:close()) end
+  end
+end
+
+describe("qio.ffi", function()
+  it("reads and writes", function()
+    local a, b = assert(qffi.pair())
+    assert.equal(a, a:write("hello"))
+    assert.equal("hel", b:read(3))
+    assert.equal("lo", b:try_read())
+    local value, msg, code = b:try_read(1)
+    assert.is_nil(value)
+    assert.equal("timeout", msg)
+    assert.equal(-2, code)
+    local buf = ffi.new("uint8_t[16]")
+    a:write("abc")
+    assert.equal(3, b:readinto(buf, 16))
+    assert.equal("abc", ffi.string(buf, 3))
+    a:close()
+    value, msg, code = b:read()
+    assert.is_nil(value)
+    assert.equal("closed", msg)
+    assert.equal(-18, code)
+    value, msg, code = a:write("x")
+    assert.is_nil(value)
+    assert.equal("closed", msg)
+    assert.equal(-8, code)
+    b:close()
+  end)
+
+  it("tells errors, and checks handles", function()
+    local value, msg, code = qffi.open("unix:" .. dir .. "/none")
+    assert.is_nil(value)
+    assert.matches("none", msg)
+    assert.equal(2, code)
+    value, msg, code = qffi.open("nonsense")
+    assert.is_nil(value)
+    assert.equal("string", type(msg))
+    assert.equal(C.QIOH_E_INVAL, code)
+    local bogus = ffi.cast("qioh_channel *", 0x1234567)
+    value, msg, code = bogus:close()
+    assert.is_nil(value)
+    assert.is_true(code == C.QIOH_E_BADHANDLE or code == C.QIOH_E_WRONGTYPE)
+    assert.error_matches(function() qffi.open(3) end, "#1 to 'open' %(string expected")
+  end)
+
+  it("gets the events of a channel from the queue", function()
+    local loop = assert(qffi.loop())
+    local a, b = assert(qffi.pair())
+    local watch = assert(loop:watch(b, C.QIOH_IN, 77))
+    local n = 0
+    for _ in loop:events(0) do n = n + 1 end
+    assert.equal(0, n)
+    a:write("x")
+    for ev in loop:events(1000) do
+      n = n + 1
+      assert.equal(C.QIOH_EV_WATCH, ev.kind)
+      assert.equal(77, tonumber(ev.cookie))
+      assert.equal(1, ev.condition)
+      assert.equal(qffi.token(b), qffi.token(ev.channel))
+      assert.equal("x", ev.channel:try_read())
+    end
+    assert.equal(1, n)
+    assert(watch:remove())
+    local released = false
+    for ev in loop:events(1000) do
+      released = released or (ev.kind == C.QIOH_EV_RELEASED and ev.cookie == 77)
+    end
+    assert.is_true(released)
+    a:close()
+    b:close()
+    give_up(loop)
+  end)
+
+  it("gets the events of a regular file, a timer and a descriptor", function()
+    local loop = assert(qffi.loop())
+    local path = dir .. "/ffi-file"
+    local f = assert(qffi.open("file:" .. path .. "?mode=rw"))
+    f:write("text")
+    local a, b = assert(qffi.pair())
+    a:write("x")
+    local watches = {
+      assert(loop:watch(f, C.QIOH_IN, 1)),
+      assert(loop:timer(1, 0, 2)),
+      assert(loop:watch_fd(b:fd(), C.QIOH_IN, 3)),
+    }
+    local seen, count = {}, 0
+    while not (seen[1] and seen[2] and seen[3]) do
+      for ev in loop:events(1000) do
+        if ev.kind ~= C.QIOH_EV_RELEASED then
+          seen[tonumber(ev.cookie)] = tonumber(ev.kind)
+          count = count + 1
+        end
+      end
+    end
+    assert.equal(C.QIOH_EV_WATCH, seen[1])
+    assert.equal(C.QIOH_EV_TIMER, seen[2])
+    assert.equal(C.QIOH_EV_WATCH, seen[3])
+    for _, watch in ipairs(watches) do watch:remove() end
+    f:close()
+    a:close()
+    b:close()
+    give_up(loop)
+  end)
+
+  it("accepts clients from the queue", function()
+    local loop = assert(qffi.loop())
+    local l = assert(qffi.listen("tcp://127.0.0.1:0"))
+    local watch = assert(loop:watch_listener(l, 5))
+    local c = assert(qffi.open(l:address()))
+    local client
+    while not client do
+      for ev in loop:events(1000) do
+        assert.equal(C.QIOH_EV_ACCEPT, ev.kind)
+        assert.equal(5, tonumber(ev.cookie))
+        client = assert(l:accept(0))
+      end
+    end
+    c:write("hi")
+    assert.equal("hi", client:read())
+    watch:remove()
+    c:close()
+    client:close()
+    l:close()
+    give_up(loop)
+  end)
+
+  it("moves a megabyte through the queue without a callback", function()
+    local loop = assert(qffi.loop())
+    local a, b = assert(qffi.pair())
+    local data = ("0123456789abcdef"):rep(65536)
+    local out = assert(loop:watch(a, C.QIOH_OUT, 1))
+    local inp = assert(loop:watch(b, C.QIOH_IN, 2))
+    local sent, got, total = 0, {}, 0
+    local events = qffi.events(8)
+    while total < #data do
+      local n = assert(loop:next_events(events, 8, 1000))
+      for i = 0, n - 1 do
+        if events[i].cookie == 1 and events[i].kind == C.QIOH_EV_WATCH then
+          sent = sent + (a:try_write(data:sub(sent + 1, sent + 65536)) or 0)
+          if sent == #data then out:remove() end
+        elseif events[i].kind == C.QIOH_EV_WATCH then
+          local part = b:try_read()
+          if part then
+            got[#got + 1] = part
+            total = total + #part
+          end
+        end
+      end
+    end
+    inp:remove()
+    assert.is_true(table.concat(got) == data)
+    a:close()
+    b:close()
+    give_up(loop)
+  end)
+end)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs the Lua specs under each interpreter, and what only an outside can do to one: Ctrl-C."""
+
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SPECS = sorted((ROOT / 'tests/lua').glob('*_spec.lua'))
+LUAS = ['lua5.4', 'luajit']
+FOR_LUAJIT = {'ffi_spec'}
+RUNNER = ROOT / 'tests/lua/runner.lua'
+
+
+def cases():
+    for lua in LUAS:
+        for spec in SPECS:
+            if lua == 'luajit' or spec.stem not in FOR_LUAJIT:
+                yield pytest.param(lua, spec, id=f'{lua}-{spec.stem}', marks=pytest.mark.needs(lua))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize('lua, spec', cases())
+def test_spec(lua, spec, tmp_path):
+    done = subprocess.run([lua, RUNNER, spec], capture_output=True, text=True, timeout=100,
+                          env=dict(os.environ, QIO_TEST_DIR=str(tmp_path)),
+                          stdin=subprocess.DEVNULL, check=False)
+    lines = done.stdout.splitlines()
+    failed = [line for line in lines if line.startswith('not ok')]
+    assert done.returncode == 0 and not failed, done.stdout + done.stderr
+    passed = [line for line in lines if line.startswith('ok ')]
+    assert passed and lines[-1] == f'1..{len(passed)}', done.stdout + done.stderr
+
+
+# Each waits for ever; a line says that it is about to.
+WAITS = {
+    'read': 'local a, b = qio.pair() ready() b:read(1)',
+    'write': 'local a, b = qio.pair() ready() while true do a:write(("x"):rep(65536)) end',
+    'readline': 'local a, b = qio.pair() a:write("no end") ready() b:readline()',
+    'accept': 'local l = assert(qio.listen("tcp://127.0.0.1:0")) ready() l:accept()',
+    'sleep': 'ready() qio.sleep(1000)',
+    'run': 'qio.spawn(function() local a, b = qio.pair() ready() b:read(1) end) qio.run()',
+    'join': 'local t = qio.spawn(function() ready() qio.sleep(1000) end) t:join()',
+    'loop': 'local l = qio.loop() ready() l:run()',
+    'waitexit': 'local c = assert(qio.command{"sleep", "1000"}) print(c:pid()) ready() '
+                'local ok, msg = pcall(c.waitexit, c) c:kill(9) c:waitexit() error(msg, 0)',
+    'accept_in_task': 'local l = assert(qio.listen("tcp://127.0.0.1:0")) '
+                      'qio.spawn(function() ready() l:accept() end) qio.run()',
+}
+
+
+def wait_until_asleep(pid):
+    """Until the process waits in the kernel; it has nothing else to wait for on the way there."""
+    while True:
+        with open(f'/proc/{pid}/stat', encoding='ascii') as file:
+            if file.read().rpartition(')')[2].split()[0] in 'SZ':
+                return
+        os.sched_yield()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize('lua', [pytest.param(lua, marks=pytest.mark.needs(lua)) for lua in LUAS])
+@pytest.mark.parametrize('name', WAITS)
+def test_interrupt_ends_a_wait(lua, name):
+    script = 'local qio = require "qio"\n' \
+        'local function ready() print("ready") io.stdout:flush() end\n' + WAITS[name]
+    with subprocess.Popen([lua, '-e', script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, text=True) as child:
+        try:
+            while 'ready' not in child.stdout.readline():
+                pass
+            wait_until_asleep(child.pid)
+            child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=30)
+        finally:
+            child.kill()
+    assert 'interrupted!' in err, err
+    assert child.returncode == 1
