@@ -420,8 +420,8 @@ static char *mutate(GRand *rand, char *text)
     unsigned at = pick(rand, (unsigned)len + 1);
     char *other = random_text(rand, 0, 4);
     char *head = g_strndup(text, at);
-    size_t skip = MIN(len, at + pick(rand, 4));
-    char *result = g_strconcat(head, other, text + skip, NULL);
+    size_t skip = at + pick(rand, 4);
+    char *result = g_strconcat(head, other, text + MIN(len, skip), NULL);
 
     g_free(other);
     g_free(head);
