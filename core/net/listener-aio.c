@@ -83,28 +83,35 @@ static int entry_poll(void *subject, GIOCondition wanted, QIOPollFd *out, int ca
     return n;
 }
 
-static GIOCondition entry_advance(void *subject, GIOCondition wanted)
+/* What the sockets of a set are ready for.  When that cannot be told, one look too many by
+ * accept is better than an event that is never handed on and comes back at once. */
+static GIOCondition poll_set(const QIOListenerSet *set)
 {
-    QIOListenerSet *set = entry_get_set(subject);
     struct pollfd fds[QIO_POLL_MAX];
     GIOCondition ready = 0;
     nfds_t n = 0;
-    int ret = 0;
 
-    for (; set != NULL && n < set->count && n < QIO_POLL_MAX; n++) {
+    for (; n < set->count && n < QIO_POLL_MAX; n++) {
         fds[n] = (struct pollfd){ .fd = set->sockets[n].fd, .events = POLLIN };
     }
-    if (n > 0) {
-        ret = qio_poll_fds(fds, n, 0, false);
+    if (qio_poll_fds(fds, n, 0, false) < 0) {
+        return G_IO_IN;
     }
-    for (nfds_t i = 0; ret > 0 && i < n; i++) {
+    for (nfds_t i = 0; i < n; i++) {
         ready |= (GIOCondition)fds[i].revents;
     }
-    if (ret < 0) {
-        /* Accepting will find out; "not ready" would make the loop spin on its descriptor. */
-        ready = wanted;
+    return ready;
+}
+
+static GIOCondition entry_advance(void *subject, GIOCondition wanted)
+{
+    QIOListenerSet *set = entry_get_set(subject);
+    GIOCondition ready = 0;
+
+    if (set != NULL) {
+        ready = poll_set(set);
+        qio_listener_set_unref(set);
     }
-    qio_listener_set_unref(set);
     return ready;
 }
 

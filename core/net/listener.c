@@ -352,16 +352,33 @@ static int wait_on_set(QIOListenerSet *set, bool sockets_too, int64_t deadline_n
 static QIOListenerSet *get_set(QIONetListener *listener, bool waited, Error **errp)
 {
     QIOListenerSet *set = qio_listener_get_set(listener);
+    bool closed;
 
-    if (set == NULL && waited) {
+    if (set != NULL) {
+        return set;
+    }
+    pthread_mutex_lock(&listener->lock);
+    closed = listener->closed;
+    pthread_mutex_unlock(&listener->lock);
+    if (waited) {
         qio_error_set(errp, QIO_ERROR_CANCELLED, "the listener was closed while waiting for a "
                       "client");
-    } else if (set == NULL && listener->closed) {
+    } else if (closed) {
         qio_error_set(errp, QIO_ERROR_CLOSED, "the listener is closed");
-    } else if (set == NULL) {
+    } else {
         qio_error_set(errp, QIO_ERROR_INVAL, "the listener has no socket: open one first");
     }
-    return set;
+    return NULL;
+}
+
+static bool is_current(QIONetListener *listener, const QIOListenerSet *set)
+{
+    bool current;
+
+    pthread_mutex_lock(&listener->lock);
+    current = listener->set == set;
+    pthread_mutex_unlock(&listener->lock);
+    return current;
 }
 
 static void set_timeout_error(Error **errp, bool shortage, int timeout_ms)
@@ -376,12 +393,16 @@ static void set_timeout_error(Error **errp, bool shortage, int timeout_ms)
 
 /* What follows a round that took nobody: 0 go round again, -1 give up. */
 static int wait_for_more(QIONetListener *listener, QIOListenerSet *set, bool shortage,
-                         int64_t deadline_ns, bool interruptible, Error **errp)
+                         int timeout_ms, int64_t deadline_ns, bool interruptible, Error **errp)
 {
     int64_t until_ns = deadline_ns;
 
     if (shortage) {
         until_ns = MIN(deadline_ns, sys_deadline_ns(qio_listener_back_off(listener)));
+    }
+    if (timeout_ms >= 0 && sys_ms_left(deadline_ns) == 0) {
+        set_timeout_error(errp, shortage, timeout_ms);
+        return -1;
     }
     if (wait_on_set(set, !shortage, until_ns, interruptible) >= 0) {
         return 0;
@@ -399,43 +420,27 @@ QIOChannelSocket *qio_net_listener_accept(QIONetListener *listener, int timeout_
 {
     int64_t deadline_ns = sys_deadline_ns(timeout_ms);
     QIOChannelSocket *client = NULL;
+    QIOListenerSet *set;
     bool waited = false;
+    int ret = 0;
 
-    for (;;) {
-        QIOListenerSet *set = get_set(listener, waited, errp);
-        QIOAcceptResult result;
+    while (client == NULL && ret == 0 && (set = get_set(listener, waited, errp)) != NULL) {
         Error *err = NULL;
-        int ret = 0;
+        QIOAcceptResult result = try_sockets(listener, set, &client, &err);
 
-        if (set == NULL) {
-            return NULL;
-        }
-        result = try_sockets(listener, set, &client, &err);
-        if (result == QIO_ACCEPT_FAILED && qio_error_get_code(err) == QIO_ERROR_CLOSED &&
-            set != listener->set) {
-            qio_error_free(err);    /* closed under our hands: the next round says how */
-        } else if (result == QIO_ACCEPT_FAILED) {
+        if (result == QIO_ACCEPT_FAILED && is_current(listener, set)) {
             qio_error_propagate(errp, err);
             ret = -1;
+        } else if (result == QIO_ACCEPT_FAILED) {
+            qio_error_free(err);    /* closed under our hands: the next round says how */
         } else if (result != QIO_ACCEPT_CLIENT) {
-            bool shortage = result == QIO_ACCEPT_SHORTAGE;
-
-            if (timeout_ms >= 0 && sys_ms_left(deadline_ns) == 0) {
-                if (shortage) {
-                    qio_listener_back_off(listener);
-                }
-                set_timeout_error(errp, shortage, timeout_ms);
-                ret = -1;
-            } else {
-                ret = wait_for_more(listener, set, shortage, deadline_ns, interruptible, errp);
-            }
+            ret = wait_for_more(listener, set, result == QIO_ACCEPT_SHORTAGE, timeout_ms,
+                                deadline_ns, interruptible, errp);
         }
         qio_listener_set_unref(set);
-        if (client != NULL || ret < 0) {
-            return client;
-        }
         waited = true;
     }
+    return client;
 }
 
 QIOChannelSocket *qio_net_listener_wait_client(QIONetListener *listener)

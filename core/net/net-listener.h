@@ -6,8 +6,8 @@
  * Rules: accept never handshakes; a client that went away before it was accepted is passed
  * over; out of descriptors means a pause (at most 1 s), not a spin and not a lost listener;
  * clients accepted at the same moment are kept for the next call, never dropped.
- * Threads: close and unref from any; one accepting thread at a time; client_func is called in
- * the context given.
+ * Threads: all functions from any; several may accept at once; client_func is called in the
+ * context given.
  */
 #ifndef QIO_NET_LISTENER_H
 #define QIO_NET_LISTENER_H
@@ -25,18 +25,28 @@ typedef struct QIONetListener QIONetListener;
 typedef void (*QIONetListenerClientFunc)(QIONetListener *listener, QIOChannelSocket *sioc,
                                          gpointer data);
 
+/** qio_net_listener_new: a listener without a socket; one reference to the caller. */
 QIONetListener *qio_net_listener_new(void);
+/** qio_net_listener_set_name: names its sockets NAME-listener and its later clients
+ * NAME-client, for debugging; copies; NULL clears. */
 void qio_net_listener_set_name(QIONetListener *listener, const char *name);
-/** qio_net_listener_open_sync: listens on @addr with @backlog; may be called again for more. */
+/** qio_net_listener_open_sync: listens on @addr with @backlog (at least 1); may be called again
+ * for more.  A unix path that a dead listener left is replaced; one that is alive or no socket
+ * stays (SYSTEM, EADDRINUSE); an empty one is made up.  Returns: 0, or -1 (INVAL, CLOSED,
+ * NOTSUP: a host name; LIMIT: a loop watches it and it has 4; SYSTEM) */
 int qio_net_listener_open_sync(QIONetListener *listener, const QIOAddress *addr, int backlog,
                                Error **errp);
-/** qio_net_listener_open_uri: as a URI says (keys backlog ...).  Returns: NULL with an error */
+/** qio_net_listener_open_uri: a new listener as a URI of a socket scheme says; the address it
+ * chose is qio_net_listener_get_address().  Errors as qio_channel_open_uri().  Returns: one
+ * reference to the caller, or NULL */
 QIONetListener *qio_net_listener_open_uri(const char *uri, const QIOOptions *options,
                                           Error **errp);
-/** qio_net_listener_add: takes a reference on a listening channel. */
+/** qio_net_listener_add: takes a reference on a listening channel, which from then on is the
+ * listener's to close.  Returns: 0, or -1 (INVAL: it does not listen; CLOSED; LIMIT; SYSTEM) */
 int qio_net_listener_add(QIONetListener *listener, QIOChannelSocket *sioc, Error **errp);
 /** qio_net_listener_set_client_func: @func is called for each client in the default GMainContext
- * (_full: in @context); NULL pauses accepting; the old @notify runs once. */
+ * (_full: in @context), also of sockets opened later; NULL pauses accepting; the old @notify
+ * runs once, outside every lock, when no call of the old function is left. */
 void qio_net_listener_set_client_func(QIONetListener *listener, QIONetListenerClientFunc func,
                                       gpointer data, GDestroyNotify notify);
 void qio_net_listener_set_client_func_full(QIONetListener *listener,
@@ -71,10 +81,13 @@ typedef gboolean (*QIONetListenerFunc)(QIONetListener *listener, GIOCondition co
 QIOLoopWatch *qio_net_listener_add_aio_watch(QIONetListener *listener, AioContext *ctx,
                                              QIONetListenerFunc func, gpointer data,
                                              GDestroyNotify notify, Error **errp);
-/** qio_net_listener_disconnect: closes all; it may be opened again. */
+/** qio_net_listener_disconnect: closes all sockets, wakes who waits (CANCELLED), ends loop
+ * watches; it may be opened again. */
 void qio_net_listener_disconnect(QIONetListener *listener);
-/** qio_net_listener_close: the same, for good; wakes who waits.  Any thread. */
+/** qio_net_listener_close: the same, for good; a second time does nothing.  Returns: 0, or -1
+ * when a socket failed to close (it is closed all the same) */
 int qio_net_listener_close(QIONetListener *listener, Error **errp);
+/** qio_net_listener_is_connected: whether it has a listening socket. */
 bool qio_net_listener_is_connected(QIONetListener *listener);
 
 G_END_DECLS

@@ -6,6 +6,18 @@
  * keys (type, whether a list, whether a URI may carry it).
  * Rule: a value is checked when it is set, so an error names the key and what would be right;
  * an unknown key names the nearest known one.  One thread at a time.
+ *
+ * The keys (a keyword argument is the key with `_`); those marked * are lists:
+ *   all schemes   name; timeout (seconds for opening in all, default 30); allow* (not in a URI:
+ *                 what the caller lets a URI open, by default net, unix, vsock, fd, file, null,
+ *                 buffer; exec and all besides)
+ *   tcp           nodelay, keep-alive (of a listener: of its clients), ipv4, ipv6, backlog
+ *   unix abstract vsock   backlog
+ *   file          mode = r, w (made empty), rw (kept), a (appended to), the last three create
+ *                 it; permissions (octal, less the umask, default 666)
+ *   exec          arg*; env* = NAME=value (the whole environment; empty = none at all); cwd;
+ *                 stderr = inherit, null, merge, pipe; stderr-fd (not in a URI); close-timeout
+ *                 (seconds, default 5)
  */
 #ifndef QIO_OPTIONS_H
 #define QIO_OPTIONS_H
@@ -19,26 +31,37 @@ G_BEGIN_DECLS
 
 typedef struct QIOOptions QIOOptions;
 
+/** qio_options_new: no options, for the caller to qio_options_free().  Any thread. */
 QIOOptions *qio_options_new(void);
+/** qio_options_copy: an equal set, for the caller; NULL gives an empty one. */
 QIOOptions *qio_options_copy(const QIOOptions *options);
+/** qio_options_free: frees a set; NULL is allowed. */
 void qio_options_free(QIOOptions *options);
 
 /** qio_options_set_str: sets @key, replacing what it had.  Returns: 0, or -1 (INVAL) */
 int qio_options_set_str(QIOOptions *options, const char *key, const char *value, Error **errp);
-/** qio_options_add_str: one more value of a list key (arg, env, allow, ...). */
+/** qio_options_add_str: one more value of a list key; the first of another.  Returns: 0, or -1
+ * (INVAL, also for a second value of what is not a list) */
 int qio_options_add_str(QIOOptions *options, const char *key, const char *value, Error **errp);
+/** qio_options_set_int: sets a number, a time in seconds, permissions, or a switch (0, 1).
+ * Returns: 0, or -1 (INVAL, also for a key that takes text) */
 int qio_options_set_int(QIOOptions *options, const char *key, int64_t value, Error **errp);
-/** qio_options_set_bytes: values that no URI may carry. */
+/** qio_options_set_bytes: sets @len bytes, which need no final NUL and may hold none.
+ * Returns: 0, or -1 (INVAL) */
 int qio_options_set_bytes(QIOOptions *options, const char *key, const void *buf, size_t len,
                           Error **errp);
 
+/** qio_options_has: whether @key is set.  This and the getters take NULL @options as empty and
+ * an unknown @key as not set; they never fail. */
 bool qio_options_has(const QIOOptions *options, const char *key);
 /** qio_options_get_str: the (last) value, or @fallback. */
 const char *qio_options_get_str(const QIOOptions *options, const char *key,
                                 const char *fallback);
 /** qio_options_get_list: the values, NULL-terminated, valid until the next change; NULL = none. */
 const char *const *qio_options_get_list(const QIOOptions *options, const char *key);
+/** qio_options_get_int: a number or permissions. */
 int64_t qio_options_get_int(const QIOOptions *options, const char *key, int64_t fallback);
+/** qio_options_get_bool: a switch, on or off. */
 bool qio_options_get_bool(const QIOOptions *options, const char *key, bool fallback);
 /** qio_options_get_ms: a time in seconds (decimal fractions allowed) as milliseconds; "none" and
  * "off" = -1. */

@@ -4,9 +4,10 @@
  *
  * Owns: the grammar (SURFACE: tcp://host:port, unix:/path, abstract:name, fd:N,
  * file:/path?mode=r|w|rw|a, exec:prog?arg=..&arg=.., null:, buffer:) and what each scheme opens.
- * Rules: strict; an error names the place of the fault in the URI; a key given twice that is
- * not a list, or unknown, is an error with the nearest known one; what the caller's options do
- * not allow is not opened (a URI often comes from a configuration file).
+ * Rules: strict; an error names the place of the fault in the URI, counted in bytes from 0; a
+ * key given twice that is not a list, unknown (the nearest known one is named) or without use
+ * for the scheme is an error; what the caller's options do not allow is not opened (a URI often
+ * comes from a configuration file).  Any thread.
  */
 #ifndef QIO_URI_H
 #define QIO_URI_H
@@ -42,10 +43,13 @@ typedef struct QIOUri {
     QIOOptions *options;
 } QIOUri;
 
-/** qio_uri_parse: reads a URI.  Returns: NULL with INVAL naming the place */
+/** qio_uri_parse: reads a URI, opens nothing.  Returns: the URI for the caller to
+ * qio_uri_free(), or NULL with INVAL naming the place (NOTSUP: a scheme of a layer) */
 QIOUri *qio_uri_parse(const char *text, Error **errp);
-/** qio_uri_format: the text again, for the caller to g_free(); parsing it gives an equal URI. */
+/** qio_uri_format: the text again, for the caller to g_free(); parsing it gives an equal URI.
+ * Options that have no form in a URI are left out. */
 char *qio_uri_format(const QIOUri *uri);
+/** qio_uri_free: frees a URI and what it holds; NULL is allowed. */
 void qio_uri_free(QIOUri *uri);
 
 /**
@@ -53,8 +57,10 @@ void qio_uri_free(QIOUri *uri);
  * @options: keys on top of the URI's, which win over it; "allow" only counts here; or NULL
  * @interruptible: a signal ends the wait with INTR, else it goes on
  *
- * Opens and connects, within the time-out (key "timeout", 30 s by default).
- * Returns: a channel, or NULL with an error
+ * Opens and connects, within the time-out (key "timeout", 30 s by default).  Takes the
+ * descriptor of fd:N on success only.
+ * Returns: a channel, or NULL: INVAL (the URI or an option), SYSTEM (the system refused; EACCES
+ * when "allow" does not name what the URI opens), NOTSUP (a host name, a layer), TIMEOUT, INTR
  */
 QIOChannel *qio_channel_open_uri(const char *uri, const QIOOptions *options, bool interruptible,
                                  Error **errp);
