@@ -76,7 +76,6 @@ static int64_t done(qioh_channel *channel, QIOChannel *ioc, uint32_t use, ssize_
 static int64_t read_one(qioh_channel *channel, void *buf, size_t len, unsigned flags,
                         qioh_error *error)
 {
-    struct iovec iov = { .iov_base = buf, .iov_len = len };
     Error *err = NULL;
     QIOChannel *ioc;
     ssize_t n;
@@ -89,14 +88,13 @@ static int64_t read_one(qioh_channel *channel, void *buf, size_t len, unsigned f
     if (G_UNLIKELY(status < 0)) {
         return status;
     }
-    n = qio_channel_readv_flags(ioc, &iov, 1, NULL, NULL, flags, &err);
+    n = qio_channel_read_flags(ioc, buf, len, flags, &err);
     return done(channel, ioc, QIO_USE_READ, n, err, error);
 }
 
 static int64_t write_one(qioh_channel *channel, const void *buf, size_t len, unsigned flags,
                          qioh_error *error)
 {
-    struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };
     Error *err = NULL;
     QIOChannel *ioc;
     ssize_t n;
@@ -109,7 +107,7 @@ static int64_t write_one(qioh_channel *channel, const void *buf, size_t len, uns
     if (G_UNLIKELY(status < 0)) {
         return status;
     }
-    n = qio_channel_writev_flags(ioc, &iov, 1, NULL, 0, flags, &err);
+    n = qio_channel_write_flags(ioc, buf, len, flags, &err);
     return done(channel, ioc, QIO_USE_WRITE, n, err, error);
 }
 

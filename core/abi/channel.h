@@ -40,7 +40,7 @@ static inline int32_t abi_channel_enter(qioh_channel *channel, uint32_t use, QIO
 
 static inline void abi_channel_leave(qioh_channel *channel, QIOChannel *ioc, uint32_t use)
 {
-    qio_channel_leave(ioc, use);
+    qio_channel_leave(ioc, use, NULL);
     abi_unpin(channel);
 }
 

@@ -89,9 +89,35 @@ static inline bool qio_channel_closing(QIOChannel *ioc)
  * while inside, close does not release the transport.
  * Returns: 0, or -1: CLOSED; BUSY when somebody is in that direction already
  */
-int qio_channel_enter(QIOChannel *ioc, uint32_t use, Error **errp);
-/* Leaves again; the last one out of a closing channel releases the transport. */
-void qio_channel_leave(QIOChannel *ioc, uint32_t use);
+int qio_channel_enter_slow(QIOChannel *ioc, uint32_t use, Error **errp);
+
+static inline int qio_channel_enter(QIOChannel *ioc, uint32_t use, Error **errp)
+{
+    _Atomic uint32_t *word = &qio_channel_priv(ioc)->use;
+    uint32_t now = atomic_load_explicit(word, memory_order_relaxed);
+    uint32_t busy = QIO_USE_CLOSING | (use & (QIO_USE_READ | QIO_USE_WRITE));
+
+    if (G_LIKELY(!(now & busy)) &&
+        G_LIKELY(atomic_compare_exchange_strong_explicit(word, &now, now + use,
+                                                         memory_order_acquire,
+                                                         memory_order_relaxed))) {
+        return 0;
+    }
+    return qio_channel_enter_slow(ioc, use, errp);
+}
+
+/* Releases the transport if the channel is closing and nobody is inside. */
+int qio_channel_finish_if_last(QIOChannel *ioc, Error **errp);
+
+/* Leaves again; the last one out of a closing channel releases the transport.
+ * Returns: 0, or -1 when that failed */
+static inline int qio_channel_leave(QIOChannel *ioc, uint32_t use, Error **errp)
+{
+    uint32_t left = atomic_fetch_sub_explicit(&qio_channel_priv(ioc)->use, use,
+                                              memory_order_release) - use;
+
+    return G_LIKELY(left != QIO_USE_CLOSING) ? 0 : qio_channel_finish_if_last(ioc, errp);
+}
 /* Close without io_close_wait: when the last reference goes. */
 int qio_channel_close_now(QIOChannel *ioc, Error **errp);
 void qio_channel_set_closed_error(QIOChannel *ioc, Error **errp);

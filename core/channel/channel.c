@@ -155,7 +155,7 @@ int qio_channel_shutdown(QIOChannel *ioc, QIOChannelShutdown how, Error **errp)
         return -1;
     }
     ret = klass->io_shutdown(ioc, how, errp);
-    qio_channel_leave(ioc, QIO_USE_ONE);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     return ret;
 }
 
@@ -165,7 +165,7 @@ void qio_channel_set_delay(QIOChannel *ioc, bool enabled)
 
     if (klass->io_set_delay && qio_channel_enter(ioc, QIO_USE_ONE, NULL) == 0) {
         klass->io_set_delay(ioc, enabled);
-        qio_channel_leave(ioc, QIO_USE_ONE);
+        qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     }
 }
 
@@ -175,7 +175,7 @@ void qio_channel_set_cork(QIOChannel *ioc, bool enabled)
 
     if (klass->io_set_cork && qio_channel_enter(ioc, QIO_USE_ONE, NULL) == 0) {
         klass->io_set_cork(ioc, enabled);
-        qio_channel_leave(ioc, QIO_USE_ONE);
+        qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     }
 }
 
@@ -199,7 +199,7 @@ off_t qio_channel_io_seek(QIOChannel *ioc, off_t offset, int whence, Error **err
     if (ret >= 0) {
         qio_readahead_reset(ioc);
     }
-    qio_channel_leave(ioc, QIO_USE_ONE);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     return ret;
 }
 
@@ -226,7 +226,7 @@ ssize_t qio_channel_pread(QIOChannel *ioc, void *buf, size_t len, off_t offset, 
         return -1;
     }
     ret = len == 0 ? 0 : klass->io_pread(ioc, buf, MIN(len, (size_t)SSIZE_MAX), offset, errp);
-    qio_channel_leave(ioc, QIO_USE_ONE);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     return ret;
 }
 
@@ -241,7 +241,7 @@ ssize_t qio_channel_pwrite(QIOChannel *ioc, const void *buf, size_t len, off_t o
         return -1;
     }
     ret = len == 0 ? 0 : klass->io_pwrite(ioc, buf, MIN(len, (size_t)SSIZE_MAX), offset, errp);
-    qio_channel_leave(ioc, QIO_USE_ONE);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     return ret;
 }
 
@@ -254,7 +254,7 @@ int qio_channel_flush(QIOChannel *ioc, Error **errp)
         return -1;
     }
     ret = klass->io_flush ? klass->io_flush(ioc, errp) : 0;
-    qio_channel_leave(ioc, QIO_USE_ONE);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     return ret;
 }
 

@@ -338,7 +338,7 @@ QIOChannel *qio_channel_command_take_stderr(QIOChannelCommand *ioc, Error **errp
         return NULL;
     }
     fd = atomic_exchange(&ioc->stderr_fd, -1);
-    qio_channel_leave(&ioc->parent, QIO_USE_ONE);
+    qio_channel_leave(&ioc->parent, QIO_USE_ONE, NULL);
     if (fd < 0) {
         qio_error_set(errp, QIO_ERROR_BUSY, "the command's standard error was taken already");
         return NULL;

@@ -15,7 +15,7 @@ void qio_channel_set_closed_error(QIOChannel *ioc, Error **errp)
     qio_error_set(errp, QIO_ERROR_CLOSED, "the channel is closed");
 }
 
-int qio_channel_enter(QIOChannel *ioc, uint32_t use, Error **errp)
+int qio_channel_enter_slow(QIOChannel *ioc, uint32_t use, Error **errp)
 {
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
     uint32_t now = atomic_load_explicit(&priv->use, memory_order_relaxed);
@@ -45,8 +45,7 @@ static void clear_features(QIOChannel *ioc)
     __atomic_fetch_and(&ioc->features, ~gone, __ATOMIC_RELAXED);
 }
 
-/* Releases the transport if the channel is closing and nobody is inside. */
-static int finish_if_last(QIOChannel *ioc, Error **errp)
+int qio_channel_finish_if_last(QIOChannel *ioc, Error **errp)
 {
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
     QIOChannelClass *klass = qio_channel_class(ioc);
@@ -61,22 +60,6 @@ static int finish_if_last(QIOChannel *ioc, Error **errp)
     ret = klass->io_close ? klass->io_close(ioc, errp) : 0;
     clear_features(ioc);
     return ret;
-}
-
-static int leave(QIOChannel *ioc, uint32_t use, Error **errp)
-{
-    uint32_t left = atomic_fetch_sub_explicit(&qio_channel_priv(ioc)->use, use,
-                                              memory_order_release) - use;
-
-    if (G_LIKELY(left != QIO_USE_CLOSING)) {
-        return 0;
-    }
-    return finish_if_last(ioc, errp);
-}
-
-void qio_channel_leave(QIOChannel *ioc, uint32_t use)
-{
-    leave(ioc, use, NULL);
 }
 
 /* Marks the channel closing and stays inside, so that the transport outlives the marking of
@@ -107,7 +90,7 @@ int qio_channel_close_now(QIOChannel *ioc, Error **errp)
     pthread_mutex_unlock(&priv->lock);
     qio_channel_end_sources(ioc);
     qio_channel_end_aio_watches(ioc);
-    return leave(ioc, QIO_USE_ONE, errp);
+    return qio_channel_leave(ioc, QIO_USE_ONE, errp);
 }
 
 int qio_channel_close(QIOChannel *ioc, Error **errp)
@@ -169,6 +152,6 @@ int qio_channel_take_fd(QIOChannel *ioc, Error **errp)
     qio_channel_end_sources(ioc);
     qio_channel_end_aio_watches(ioc);
     fd = klass->io_take_fd(ioc, errp);
-    leave(ioc, QIO_USE_ONE, NULL);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     return fd;
 }

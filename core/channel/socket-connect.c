@@ -161,6 +161,6 @@ int qio_channel_socket_connect_sockaddr(QIOChannelSocket *ioc, const struct sock
         qio_error_set(errp, QIO_ERROR_CANCELLED, "the channel was closed while it connected");
         ret = -1;
     }
-    qio_channel_leave(&ioc->parent, QIO_USE_ONE);
+    qio_channel_leave(&ioc->parent, QIO_USE_ONE, NULL);
     return ret;
 }

@@ -186,7 +186,7 @@ int qio_socket_listen(QIOChannelSocket *ioc, const struct sockaddr *addr, sockle
         return -1;
     }
     ret = listen_inside(ioc, addr, len, backlog, families, errp);
-    qio_channel_leave(&ioc->parent, QIO_USE_ONE);
+    qio_channel_leave(&ioc->parent, QIO_USE_ONE, NULL);
     return ret;
 }
 
@@ -257,7 +257,7 @@ QIOChannelSocket *qio_channel_socket_try_accept(QIOChannelSocket *ioc, Error **e
         return NULL;
     }
     client = accept_inside(ioc, errp);
-    qio_channel_leave(&ioc->parent, QIO_USE_ONE);
+    qio_channel_leave(&ioc->parent, QIO_USE_ONE, NULL);
     return client;
 }
 

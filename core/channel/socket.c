@@ -224,7 +224,7 @@ int qio_socket_enter_unopened(QIOChannelSocket *ioc, Error **errp)
     }
     if (ioc->fd >= 0) {
         qio_error_set(errp, QIO_ERROR_BUSY, "the socket channel is open already");
-        qio_channel_leave(&ioc->parent, QIO_USE_ONE);
+        qio_channel_leave(&ioc->parent, QIO_USE_ONE, NULL);
         return -1;
     }
     return 0;
@@ -268,7 +268,7 @@ int qio_socket_open_fd(QIOChannelSocket *ioc, int fd, Error **errp)
         return -1;
     }
     ret = open_fd_inside(ioc, fd, errp);
-    qio_channel_leave(&ioc->parent, QIO_USE_ONE);
+    qio_channel_leave(&ioc->parent, QIO_USE_ONE, NULL);
     return ret;
 }
 
@@ -358,7 +358,7 @@ int qio_channel_socket_get_peer_cred(QIOChannelSocket *ioc, pid_t *pid, uid_t *u
             qio_error_set_errno(errp, errno, "cannot ask who the peer is");
         }
     }
-    qio_channel_leave(&ioc->parent, QIO_USE_ONE);
+    qio_channel_leave(&ioc->parent, QIO_USE_ONE, NULL);
     if (ret == 0) {
         if (pid) {
             *pid = cred.pid;

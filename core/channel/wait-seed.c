@@ -136,6 +136,6 @@ int qio_channel_wait_seed(QIOChannel *ioc, GIOCondition condition, int64_t deadl
         detach(deadline);
         detach(watch);
     }
-    qio_channel_leave(ioc, QIO_USE_ONE);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     return ready;
 }

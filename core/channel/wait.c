@@ -275,7 +275,7 @@ static int sleep_until(QIOChannel *ioc, GIOCondition condition, int64_t deadline
         }
     }
     qio_channel_waiter_remove(ioc, &waiter);
-    qio_channel_leave(ioc, QIO_USE_ONE);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     return ready;
 }
 

@@ -342,9 +342,9 @@ TEST(a_second_reader_is_busy_and_close_waits_for_nobody)
     CHECK_INT(s->closes, ==, 0);
     CHECK_INT(qio_channel_enter(&s->parent, QIO_USE_ONE, &err), ==, -1);
     take_error(&err, QIO_ERROR_CLOSED);
-    qio_channel_leave(&s->parent, QIO_USE_READ);
+    qio_channel_leave(&s->parent, QIO_USE_READ, NULL);
     CHECK_INT(s->closes, ==, 0);
-    qio_channel_leave(&s->parent, QIO_USE_WRITE);
+    qio_channel_leave(&s->parent, QIO_USE_WRITE, NULL);
     CHECK_INT(s->closes, ==, 1);
     qio_object_unref(s);
 }
