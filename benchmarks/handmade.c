@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * benchmarks/lua_handmade.c: the floor for the Lua benchmark: one object with one method that
+ * benchmarks/handmade.c: the floor for the Lua benchmark: one object with one method that
  * checks its argument and returns an integer, as one writes it by hand.
  */
 #include <lauxlib.h>
