@@ -1,68 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-file.c: files, pipes, FIFOs, ttys and devices as channels.
+ * test-file.c: files and pipes as channels.
  *
- * Owns: the promises of channel-file.h.  What must hold however a descriptor is kept from
- * waiting is run for each way: opened again, RWF_NOWAIT, poll (the seam refuses the others).
+ * Owns: the promises of channel-file.h; ttys and other devices are test-file-device.c.  What must
+ * hold however a descriptor is kept from waiting is run for each way: opened again, RWF_NOWAIT,
+ * poll (the seam refuses the others).
  */
-#include "runner.h"
-#include "seam.h"
+#include "file-way.h"
 #include "torture.h"
 
-#include <glib.h>
 #include <limits.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-#include <qio/channel-file.h>
-
-typedef enum Way {
-    WAY_REOPEN,
-    WAY_NOWAIT,
-    WAY_POLL,
-    WAYS,
-} Way;
-
-static void choose(Way way)
-{
-    test_note("way %d", (int)way);
-    seam_install();
-    if (way != WAY_REOPEN) {
-        seam_fail(SEAM_open, 1, SEAM_ALWAYS, EACCES);
-    }
-    if (way == WAY_POLL) {
-        seam_fail(SEAM_preadv2, 1, SEAM_ALWAYS, EOPNOTSUPP);
-        seam_fail(SEAM_pwritev2, 1, SEAM_ALWAYS, EOPNOTSUPP);
-    }
-}
-
-static QIOChannel *file_on(int fd)
-{
-    QIOChannel *ioc = QIO_CHANNEL(qio_channel_file_new_fd(fd));
-
-    CHECK_INT(qio_channel_get_fd(ioc, NULL), ==, fd);
-    return ioc;
-}
-
-static QIOChannel *open_path(const char *path, int flags)
-{
-    Error *err = NULL;
-    QIOChannelFile *ioc = qio_channel_file_new_path(path, flags, 0600, &err);
-
-    if (!ioc) {
-        test_fail(__FILE__, __LINE__, "%s", qio_error_get_pretty(err));
-    }
-    return QIO_CHANNEL(ioc);
-}
-
-static const char *path_in_dir(const char *name)
-{
-    static char path[300];
-
-    snprintf(path, sizeof(path), "%s/%s", test_dir(), name);
-    return path;
-}
 
 /* ---- regular files ---- */
 
@@ -213,11 +161,6 @@ TEST(always_ready)
 }
 
 /* ---- pipes, each way ---- */
-
-static void open_pipe(int fds[2], int flags)
-{
-    CHECK_INT(pipe2(fds, O_CLOEXEC | flags), ==, 0);
-}
 
 static void pipe_basics(Way way, int flags)
 {
@@ -443,129 +386,7 @@ TEST(the_wrong_direction_fails_at_once)
     }
 }
 
-/* ---- FIFOs, ttys, other things ---- */
-
-TEST(fifo)
-{
-    const char *path = path_in_dir("fifo");
-    QIOChannel *in, *out;
-    char buf[4];
-    int fd;
-
-    CHECK_INT(mkfifo(path, 0600), ==, 0);
-    in = open_path(path, O_RDONLY | O_NONBLOCK);
-    out = open_path(path, O_WRONLY);
-    CHECK_INT(qio_channel_try_read(in, buf, 4, NULL), ==, QIO_CHANNEL_ERR_BLOCK);
-    CHECK_INT(qio_channel_write_all(out, "abcd", 4, NULL), ==, 0);
-    CHECK_INT(qio_channel_read_all(in, buf, 4, NULL), ==, 0);
-    /* What was made non-blocking for us is given away as it was asked for. */
-    fd = qio_channel_take_fd(out, NULL);
-    CHECK(!(fcntl(fd, F_GETFL) & O_NONBLOCK));
-    close(fd);
-    fd = qio_channel_take_fd(in, NULL);
-    CHECK(fcntl(fd, F_GETFL) & O_NONBLOCK);
-    close(fd);
-    qio_object_unref(in);
-    qio_object_unref(out);
-}
-
-static void open_pty(int *master, int *slave)
-{
-    struct termios tio;
-
-    *master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    CHECK_INT(*master, >=, 0);
-    CHECK_INT(grantpt(*master), ==, 0);
-    CHECK_INT(unlockpt(*master), ==, 0);
-    *slave = open(ptsname(*master), O_RDWR | O_NOCTTY | O_CLOEXEC);
-    CHECK_INT(*slave, >=, 0);
-    CHECK_INT(tcgetattr(*slave, &tio), ==, 0);
-    cfmakeraw(&tio);
-    CHECK_INT(tcsetattr(*slave, TCSANOW, &tio), ==, 0);
-}
-
-static void fill_up(QIOChannel *out)
-{
-    static char big[1 << 20];
-    ssize_t n;
-
-    while ((n = qio_channel_try_write(out, big, sizeof(big), NULL)) > 0) {
-        continue;
-    }
-    CHECK_INT(n, ==, QIO_CHANNEL_ERR_BLOCK);
-}
-
-TEST(tty)
-{
-    for (Way way = 0; way < WAYS; way++) {
-        int master, slave;
-        QIOChannel *here, *there;
-        char buf[8];
-
-        choose(way);
-        open_pty(&master, &slave);
-        here = file_on(master);
-        there = file_on(slave);
-        CHECK_INT(qio_channel_try_read(here, buf, 1, NULL), ==, QIO_CHANNEL_ERR_BLOCK);
-        CHECK_INT(qio_channel_try_read(there, buf, 1, NULL), ==, QIO_CHANNEL_ERR_BLOCK);
-        CHECK_INT(qio_channel_write_all(here, "to", 2, NULL), ==, 0);
-        CHECK_INT(qio_channel_read_all(there, buf, 2, NULL), ==, 0);
-        CHECK_INT(qio_channel_write_all(there, "from", 4, NULL), ==, 0);
-        CHECK_INT(qio_channel_read_all(here, buf, 4, NULL), ==, 0);
-        CHECK_MEM(buf, "from", 4);
-        if (way == WAY_REOPEN) {
-            fill_up(there);
-        }
-        CHECK(!(fcntl(master, F_GETFL) & O_NONBLOCK));
-        CHECK(!(fcntl(slave, F_GETFL) & O_NONBLOCK));
-        qio_object_unref(here);
-        qio_object_unref(there);
-        seam_remove();
-    }
-}
-
-TEST(event_and_timer_descriptors)
-{
-    QIOChannel *event = file_on(eventfd(0, EFD_CLOEXEC));
-    QIOChannel *timer = file_on(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
-    const struct itimerspec soon = { .it_value = { 0, 1000000 } };
-    uint64_t count = 5;
-
-    CHECK_INT(qio_channel_try_read(event, &count, 8, NULL), ==, QIO_CHANNEL_ERR_BLOCK);
-    CHECK_INT(qio_channel_write(event, (char *)&count, 8, NULL), ==, 8);
-    count = 0;
-    CHECK_INT(qio_channel_read(event, (char *)&count, 8, NULL), ==, 8);
-    CHECK_INT(count, ==, 5);
-    CHECK_INT(qio_channel_try_read(timer, &count, 8, NULL), ==, QIO_CHANNEL_ERR_BLOCK);
-    CHECK_INT(timerfd_settime(qio_channel_get_fd(timer, NULL), 0, &soon, NULL), ==, 0);
-    CHECK_INT(qio_channel_read(timer, (char *)&count, 8, NULL), ==, 8);
-    qio_object_unref(event);
-    qio_object_unref(timer);
-}
-
-TEST(a_socket_as_a_file)
-{
-    static char big[1 << 20];
-
-    for (Way way = WAY_NOWAIT; way < WAYS; way++) {
-        int fds[2];
-        QIOChannel *ioc;
-        char buf[4];
-
-        choose(way);
-        CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
-        ioc = file_on(fds[0]);
-        CHECK_INT(qio_channel_try_read(ioc, buf, 4, NULL), ==, QIO_CHANNEL_ERR_BLOCK);
-        CHECK_INT(write(fds[1], "abcd", 4), ==, 4);
-        CHECK_INT(qio_channel_read(ioc, buf, 4, NULL), ==, 4);
-        CHECK_INT(qio_channel_try_write(ioc, big, sizeof(big), NULL), >, 0);
-        CHECK(!(fcntl(fds[0], F_GETFL) & O_NONBLOCK));
-        close(fds[1]);
-        CHECK_INT(qio_channel_write(ioc, "x", 1, NULL), ==, -1);
-        qio_object_unref(ioc);
-        seam_remove();
-    }
-}
+/* ---- ending ---- */
 
 TEST(take_fd_gives_the_descriptor_that_came)
 {

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * test-command-end.c: how a child process ends.
+ *
+ * Owns: the promises of channel-command.h on status, signals, waiting, the escalation of close,
+ * and that no zombie is left and no stranger hit.
+ */
+#include "command.h"
+#include "seam.h"
+
+#include <pthread.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+TEST(exit_status)
+{
+    QIOChannelCommand *ioc = cat();
+    int status, signum;
+
+    CHECK_INT(qio_channel_command_get_exit_status(ioc, &status, &signum), ==, 0);
+    CHECK_INT(qio_channel_command_wait_exit(ioc, 0, false, NULL), ==, 0);
+    CHECK_INT(qio_channel_command_wait_exit(ioc, 20, false, NULL), ==, 0);
+    drop(ioc);
+    ioc = shell("exit 3", (QIOCommandOptions) { .close_timeout_ms = -1 });
+    check_ended(ioc, 3, 0);
+    CHECK_INT(qio_channel_close(QIO_CHANNEL(ioc), NULL), ==, 0);
+    check_ended(ioc, 3, 0);
+    qio_object_unref(ioc);
+    ioc = shell("kill -USR1 $$", (QIOCommandOptions) { .close_timeout_ms = -1 });
+    check_ended(ioc, -1, SIGUSR1);
+    drop(ioc);
+}
+
+TEST(kill_by_pidfd)
+{
+    QIOChannelCommand *ioc = cat();
+    struct pollfd pfd = { .fd = qio_channel_command_get_pidfd(ioc), .events = POLLIN };
+    Error *err = NULL;
+
+    CHECK_INT(qio_channel_command_kill(ioc, 0, NULL), ==, 0);
+    CHECK_INT(qio_channel_command_kill(ioc, 1000, &err), ==, -1);
+    CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_INVAL);
+    qio_error_free(err);
+    CHECK_INT(qio_channel_command_kill(ioc, -1, NULL), ==, -1);
+    CHECK_INT(poll(&pfd, 1, 0), ==, 0);
+    CHECK_INT(qio_channel_command_kill(ioc, SIGTERM, NULL), ==, 0);
+    CHECK_INT(poll(&pfd, 1, -1), ==, 1);
+    check_ended(ioc, -1, SIGTERM);
+    CHECK_INT(qio_channel_command_kill(ioc, SIGTERM, NULL), ==, 0);
+    drop(ioc);
+}
+
+static void do_nothing(int signum)
+{
+}
+
+TEST(a_signal_ends_an_interruptible_wait)
+{
+    const struct sigaction action = { .sa_handler = do_nothing };
+    const struct itimerval every = { { 0, 1000 }, { 0, 1000 } }, never = { { 0, 0 }, { 0, 0 } };
+    QIOChannelCommand *ioc = cat();
+    Error *err = NULL;
+
+    CHECK_INT(sigaction(SIGALRM, &action, NULL), ==, 0);
+    CHECK_INT(setitimer(ITIMER_REAL, &every, NULL), ==, 0);
+    CHECK_INT(qio_channel_command_wait_exit(ioc, 30, false, NULL), ==, 0);
+    CHECK_INT(qio_channel_command_wait_exit(ioc, -1, true, &err), ==, -1);
+    CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_INTR);
+    qio_error_free(err);
+    drop(ioc);
+    CHECK_INT(setitimer(ITIMER_REAL, &never, NULL), ==, 0);
+}
+
+static gint64 ms_to_close(QIOChannelCommand *ioc)
+{
+    gint64 start = g_get_monotonic_time();
+
+    CHECK_INT(qio_channel_close(QIO_CHANNEL(ioc), NULL), ==, 0);
+    return (g_get_monotonic_time() - start) / 1000;
+}
+
+static void wait_until_it_speaks(QIOChannelCommand *ioc)
+{
+    char byte;
+
+    CHECK_INT(qio_channel_read(QIO_CHANNEL(ioc), &byte, 1, NULL), ==, 1);
+}
+
+TEST(close_escalates)
+{
+    const QIOCommandOptions quick = { .flags = O_RDWR, .close_timeout_ms = 60 };
+    QIOChannelCommand *ioc = shell("echo; exec sleep 100", quick);
+    siginfo_t info;
+
+    wait_until_it_speaks(ioc);
+    CHECK_INT(ms_to_close(ioc), >=, 60);
+    check_ended(ioc, -1, SIGTERM);
+    qio_object_unref(ioc);
+
+    ioc = shell("trap '' TERM; echo; exec sleep 100", quick);
+    wait_until_it_speaks(ioc);
+    CHECK_INT(ms_to_close(ioc), >=, 120);
+    check_ended(ioc, -1, SIGKILL);
+    qio_object_unref(ioc);
+
+    ioc = shell("kill -STOP $$", (QIOCommandOptions) { .flags = O_RDWR });
+    CHECK_INT(waitid(P_PID, (id_t)qio_channel_command_get_pid(ioc), &info, WSTOPPED | WNOWAIT),
+              ==, 0);
+    CHECK_INT(ms_to_close(ioc), <, 5000);
+    check_ended(ioc, -1, SIGKILL);
+    qio_object_unref(ioc);
+}
+
+typedef struct Reader {
+    QIOChannelCommand *ioc;
+    gint64 end;
+    ssize_t result;
+} Reader;
+
+static void *read_one(void *opaque)
+{
+    Reader *reader = opaque;
+    char byte;
+
+    reader->result = qio_channel_read(QIO_CHANNEL(reader->ioc), &byte, 1, NULL);
+    reader->end = g_get_monotonic_time();
+    return NULL;
+}
+
+/* The reader may well be the last to leave; it does not wait for the child all the same. */
+TEST(close_holds_nobody_else_up)
+{
+    Reader reader = { .ioc = shell("trap '' TERM; echo; exec sleep 100",
+                                   (QIOCommandOptions) { .flags = O_RDWR,
+                                                         .close_timeout_ms = 200 }) };
+    pthread_t thread;
+    gint64 end;
+
+    wait_until_it_speaks(reader.ioc);
+    CHECK_INT(pthread_create(&thread, NULL, read_one, &reader), ==, 0);
+    CHECK_INT(ms_to_close(reader.ioc), >=, 400);
+    end = g_get_monotonic_time();
+    pthread_join(thread, NULL);
+    CHECK_INT(reader.result, ==, -1);
+    CHECK_INT(end - reader.end, >=, 200000);
+    qio_object_unref(reader.ioc);
+}
+
+static bool is_our_child(pid_t pid)
+{
+    siginfo_t info;
+
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* Dropped without a close: nothing waits, and the next command reaps. */
+TEST(no_zombie_without_close)
+{
+    QIOChannelCommand *ioc = cat();
+    pid_t pid = qio_channel_command_get_pid(ioc);
+    struct pollfd pfd = { .fd = dup(qio_channel_command_get_pidfd(ioc)), .events = POLLIN };
+
+    CHECK(is_our_child(pid));
+    qio_object_unref(ioc);
+    CHECK_INT(poll(&pfd, 1, -1), ==, 1);
+    close(pfd.fd);
+    ioc = cat();
+    CHECK(!is_our_child(pid));
+    CHECK_INT(qio_channel_close(QIO_CHANNEL(ioc), NULL), ==, 0);
+    qio_object_unref(ioc);
+
+    ioc = shell("exit 0", (QIOCommandOptions) { .flags = O_RDWR });
+    pid = qio_channel_command_get_pid(ioc);
+    pfd.fd = qio_channel_command_get_pidfd(ioc);
+    CHECK_INT(poll(&pfd, 1, -1), ==, 1);
+    qio_object_unref(ioc);
+    CHECK(!is_our_child(pid));
+}
+
+static void check_unknown(QIOChannelCommand *ioc)
+{
+    check_ended(ioc, -1, 0);
+    CHECK_INT(qio_channel_command_kill(ioc, SIGKILL, NULL), ==, 0);
+    CHECK_INT(ms_to_close(ioc), <, 1000);
+    qio_object_unref(ioc);
+}
+
+TEST(a_host_that_reaps)
+{
+    const struct sigaction ignore = { .sa_handler = SIG_IGN }, plain = { .sa_handler = SIG_DFL };
+    const QIOCommandOptions options = { .flags = O_RDWR, .close_timeout_ms = -1 };
+    QIOChannelCommand *ioc = shell("exit 5", options);
+    pid_t pid = qio_channel_command_get_pid(ioc);
+
+    CHECK_INT(waitpid(-1, NULL, 0), ==, pid);
+    check_unknown(ioc);
+
+    CHECK_INT(sigaction(SIGCHLD, &ignore, NULL), ==, 0);
+    check_unknown(shell("exit 5", options));
+    ioc = shell("read x", options);
+    CHECK_INT(qio_channel_command_get_exit_status(ioc, NULL, NULL), ==, 0);
+    CHECK_INT(qio_channel_command_wait_exit(ioc, 10, false, NULL), ==, 0);
+    CHECK_INT(ms_to_close(ioc), <, 2000);
+    check_unknown(ioc);
+    CHECK_INT(sigaction(SIGCHLD, &plain, NULL), ==, 0);
+}
+
+TEST(a_forked_host_does_not_harm_the_child)
+{
+    QIOChannelCommand *ioc = cat();
+    char byte;
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        qio_channel_close(QIO_CHANNEL(ioc), NULL);
+        qio_object_unref(ioc);
+        _exit(0);
+    }
+    CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+    CHECK_INT(status, ==, 0);
+    CHECK_INT(qio_channel_write_all(QIO_CHANNEL(ioc), "x", 1, NULL), ==, 0);
+    CHECK_INT(qio_channel_read_all(QIO_CHANNEL(ioc), &byte, 1, NULL), ==, 0);
+    drop(ioc);
+}
