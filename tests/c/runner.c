@@ -352,6 +352,16 @@ static TestVerdict judge(int status, int timeout_s, Page *shared)
     return atomic_load(&shared->verdict);
 }
 
+/* A message is one line of TAP, whatever a test put into it. */
+static void make_printable(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text < ' ' || *text > '~') {
+            *text = '?';
+        }
+    }
+}
+
 TestVerdict test_process(void (*run)(void *opaque), void *opaque, int timeout_s, bool keep_fds,
                          bool quiet, char *message, size_t cap)
 {
@@ -382,6 +392,7 @@ TestVerdict test_process(void (*run)(void *opaque), void *opaque, int timeout_s,
     verdict = judge(wait_for_child(pid, timeout_s), timeout_s, shared);
     snprintf(message, cap, "%s%s%s", shared->message, shared->note[0] != '\0' ? ", at: " : "",
              shared->note);
+    make_printable(message);
     page = shared;
     remove_dir();
     page = outer;

@@ -294,6 +294,21 @@ TEST(a_process_of_processes)
     CHECK_STR_HAS(message, "Abort");
 }
 
+static void note_bytes(void *opaque)
+{
+    test_note("a\nnot ok\t\xff");
+    abort();
+}
+
+TEST(note_stays_on_its_line)
+{
+    char message[200];
+
+    CHECK_INT(test_process(note_bytes, NULL, 10, false, true, message, sizeof(message)), ==,
+              TEST_CRASHED);
+    CHECK_STR_HAS(message, "at: a?not ok??");
+}
+
 FAIL_TEST(note_is_shown, TEST_CRASHED)
 {
     test_note("row %d", 7);
