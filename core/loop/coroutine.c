@@ -53,28 +53,20 @@ static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static Coroutine *pool;
 static int pool_size;
 
-static __thread Coroutine *current;
-static __thread Coroutine leader;
+typedef struct Thread {
+    Coroutine *current;         /* NULL: none, the thread's own stack */
+    Coroutine leader;           /* stands for that stack */
+} Thread;
 
 /* Not inlined: within one function, a coroutine may go on in another thread after a switch,
  * and the compiler would keep the address of the first one's variable. */
-static Coroutine *__attribute__((noinline)) get_current(void)
+static Thread *__attribute__((noinline)) this_thread(void)
 {
-    Coroutine *co = current;
+    static __thread Thread thread = { .leader.started = true };
+    Thread *self = &thread;
 
-    if (!co) {
-        co = &leader;
-        co->started = true;
-        fibre_init_thread(&co->fibre);
-    }
-    __asm__ volatile("" : "+r"(co));
-    return co;
-}
-
-static void __attribute__((noinline)) set_current(Coroutine *co)
-{
-    current = co;
-    __asm__ volatile("");
+    __asm__ volatile("" : "+r"(self));
+    return self;
 }
 
 /* ---- stacks ---- */
@@ -164,15 +156,15 @@ static void __attribute__((noinline, no_sanitize("address"))) start(Coroutine *c
     setcontext(&context);
 }
 
-static void __attribute__((noinline)) switch_to(Coroutine *from, Coroutine *to)
+/* Leaves one stack for another.  Its callers call sigsetjmp() themselves: in a function of
+ * its own, each switch would come back through one more mispredicted return. */
+static void G_GNUC_NORETURN jump(Coroutine *from, Coroutine *to)
 {
-    if (sigsetjmp(from->env, 0) == 0) {
-        fibre_leave(&from->fibre, &to->fibre, FIBRE_KEEP == 0 && from->finished);
-        if (!to->started) {
-            start(to);
-        }
-        siglongjmp(to->env, 1);
+    fibre_leave(&from->fibre, &to->fibre, FIBRE_KEEP == 0 && from->finished);
+    if (!to->started) {
+        start(to);
     }
+    siglongjmp(to->env, 1);
 }
 
 static void trampoline(unsigned int high, unsigned int low)
@@ -183,7 +175,9 @@ static void trampoline(unsigned int high, unsigned int low)
         fibre_arrive(&co->fibre, &co->caller->fibre);
         co->entry(co->opaque);
         co->finished = true;
-        switch_to(co, co->caller);
+        if (sigsetjmp(co->env, 0) == 0) {
+            jump(co, co->caller);
+        }
         /* Out of the pool again, with another entry. */
     }
 }
@@ -236,6 +230,7 @@ static void settle(Coroutine *co)
 void qio_coroutine_enter(Coroutine *co)
 {
     int state = SUSPENDED;
+    Thread *thread;
     Coroutine *self;
 
     g_return_if_fail(co != NULL);
@@ -244,32 +239,40 @@ void qio_coroutine_enter(Coroutine *co)
                    state == ENDED ? "has ended" : "is running");
         return;
     }
-    self = get_current();
+    thread = this_thread();
+    self = thread->current;
+    if (!self) {
+        self = &thread->leader;
+        fibre_init_thread(&self->fibre);
+    }
     co->caller = self;
-    set_current(co);
-    switch_to(self, co);
+    thread->current = co;
+    if (sigsetjmp(self->env, 0) == 0) {
+        jump(self, co);
+    }
+    /* The same thread: co goes back to self only on the thread that entered it from self. */
     fibre_arrive(&self->fibre, &co->fibre);
-    set_current(self->mapping ? self : NULL);
+    thread->current = self->mapping ? self : NULL;
     settle(co);
 }
 
 void qio_coroutine_yield(void)
 {
-    Coroutine *co = get_current();
+    Coroutine *co = this_thread()->current;
 
-    if (!co->mapping) {
+    if (!co) {
         g_critical("qio_coroutine_yield() was called outside a coroutine");
         return;
     }
-    switch_to(co, co->caller);
+    if (sigsetjmp(co->env, 0) == 0) {
+        jump(co, co->caller);
+    }
     fibre_arrive(&co->fibre, &co->caller->fibre);
 }
 
 Coroutine *qio_coroutine_self(void)
 {
-    Coroutine *co = get_current();
-
-    return co->mapping ? co : NULL;
+    return this_thread()->current;
 }
 
 bool qio_in_coroutine(void)
