@@ -151,8 +151,8 @@ static void compare_wait(void)
     must(send(fds[0], buf, 1, 0) == 1, "send");
     must(qio_channel_socket_new_pair(&a, &b, NULL) == 0, "qio_channel_socket_new_pair");
     must(qio_channel_write(QIO_CHANNEL(a), buf, 1, NULL) == 1, "qio_channel_write");
-    bench_compare("channel: wait, ready / poll(2)", channel_wait_ready, QIO_CHANNEL(b), look_with_poll,
-                  &fds[1], 1.20);
+    bench_compare("channel: wait, ready / poll(2)", channel_wait_ready, QIO_CHANNEL(b),
+                  look_with_poll, &fds[1], 1.20);
     qio_object_unref(a);
     qio_object_unref(b);
     close(fds[0]);
