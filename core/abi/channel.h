@@ -21,8 +21,9 @@ static inline int32_t abi_channel_pin(qioh_channel *channel, QIOChannel **ioc, q
     return abi_pin(channel, QIOH_KIND_CHANNEL, (void **)ioc, error);
 }
 
-/* Pins and enters; 0, or a code (CLOSED, BUSY too). */
-static inline int32_t abi_channel_enter(qioh_channel *channel, uint32_t use, QIOChannel **ioc,
+/* Pins and enters; 0, or a code (CLOSED, BUSY too).  Always inline: a call more after a system
+ * call costs as much as the look-up itself. */
+static inline __attribute__((always_inline)) int32_t abi_channel_enter(qioh_channel *channel, uint32_t use, QIOChannel **ioc,
                                         qioh_error *error)
 {
     Error *err = NULL;

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * budget.c: a program whose instructions are counted; see tests/py/test_budget_c.py.
+ *
+ * usage: budget CASE N.  Does N operations of CASE with the library as it is installed, so that
+ * the difference between two N, divided, is what one costs: the same every time, whatever else
+ * the machine does.  Cases: pair (channel API: 64 B written and read), abi (the same through the
+ * flat ABI), wait (a ready channel), handle (one look-up).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <qio/qio.h>
+#include <qio/qioh.h>
+
+enum { MESSAGE = 64 };
+
+static char buf[MESSAGE];
+
+static void must(bool good, const char *what)
+{
+    if (!good) {
+        fprintf(stderr, "budget: %s failed\n", what);
+        exit(1);
+    }
+}
+
+static void count_pair(long n)
+{
+    QIOChannelSocket *a, *b;
+
+    must(qio_channel_socket_new_pair(&a, &b, NULL) == 0, "new_pair");
+    while (n--) {
+        must(qio_channel_write((QIOChannel *)a, buf, MESSAGE, NULL) == MESSAGE, "write");
+        must(qio_channel_read((QIOChannel *)b, buf, MESSAGE, NULL) == MESSAGE, "read");
+    }
+    qio_object_unref(a);
+    qio_object_unref(b);
+}
+
+static void count_wait(long n)
+{
+    QIOChannelSocket *a, *b;
+
+    must(qio_channel_socket_new_pair(&a, &b, NULL) == 0, "new_pair");
+    must(qio_channel_write((QIOChannel *)a, buf, 1, NULL) == 1, "write");
+    while (n--) {
+        qio_channel_wait((QIOChannel *)b, G_IO_IN);
+    }
+    qio_object_unref(a);
+    qio_object_unref(b);
+}
+
+static void count_abi(long n, bool transfers)
+{
+    qioh_channel *pair[2];
+
+    must(qioh_channel_new_pair(pair, NULL) == QIOH_OK, "qioh_channel_new_pair");
+    while (n--) {
+        if (transfers) {
+            must(qioh_channel_write(pair[0], buf, MESSAGE, NULL) == MESSAGE, "qioh write");
+            must(qioh_channel_read(pair[1], buf, MESSAGE, NULL) == MESSAGE, "qioh read");
+        } else {
+            must(qioh_channel_get_blocking(pair[0], NULL) == 1, "get_blocking");
+        }
+    }
+    qioh_channel_unref(pair[0]);
+    qioh_channel_unref(pair[1]);
+}
+
+int main(int argc, char **argv)
+{
+    long n = argc == 3 ? atol(argv[2]) : 0;
+
+    must(n > 0, "usage: budget CASE N;");
+    if (strcmp(argv[1], "pair") == 0) {
+        count_pair(n);
+    } else if (strcmp(argv[1], "wait") == 0) {
+        count_wait(n);
+    } else if (strcmp(argv[1], "abi") == 0 || strcmp(argv[1], "handle") == 0) {
+        count_abi(n, argv[1][0] == 'a');
+    } else {
+        must(false, "usage: CASE is pair, abi, wait or handle;");
+    }
+    return 0;
+}
