@@ -294,6 +294,8 @@ static int check_condition(GIOCondition condition, Error **errp)
 /* The first look, before any deadline is worked out. */
 static int begin_wait(QIOChannel *ioc, GIOCondition condition, Error **errp)
 {
+    int ready;
+
     if (check_condition(condition, errp) < 0) {
         return -1;
     }
@@ -304,7 +306,14 @@ static int begin_wait(QIOChannel *ioc, GIOCondition condition, Error **errp)
     if (!qio_channel_class(ioc)->io_poll) {
         return 0;
     }
-    return look(ioc, condition, errp);
+    ready = look(ioc, condition, errp);
+    /* The look is not inside the channel, to be cheap: it may have polled a descriptor that a
+     * close released meanwhile, and what that said means nothing. */
+    if (ready > 0 && qio_channel_closing(ioc)) {
+        qio_channel_set_closed_error(ioc, errp);
+        return -1;
+    }
+    return ready;
 }
 
 static int go_on_waiting(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,
