@@ -11,11 +11,33 @@
  * wait, or the loop's descriptor was given out.  A thread that dispatches looks at the lists
  * before it sleeps, so it never has to wake itself.
  */
+#include "base/fork.h"
 #include "loop/context.h"
 
 /* Guards the list; taken before any loop's lock. */
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
 static GQueue loops = G_QUEUE_INIT;
+
+/* A child finds the list whole and its lock free. */
+static void lock_loops(void)
+{
+    pthread_mutex_lock(&loops_lock);
+}
+
+static void unlock_loops(void)
+{
+    pthread_mutex_unlock(&loops_lock);
+}
+
+static void __attribute__((constructor)) guard_fork(void)
+{
+    pthread_atfork(lock_loops, unlock_loops, unlock_loops);
+}
+
+static bool is_inherited(AioContext *ctx)
+{
+    return ctx->epoch != qio_fork_epoch();
+}
 
 /* Not inlined: a coroutine may go on in another thread, and the compiler would keep the
  * address that it took in the first. */
@@ -82,6 +104,7 @@ AioContext *qio_aio_context_new(Error **errp)
         qio_error_set_errno(errp, errno, "cannot fill the epoll set of a loop");
         goto no_room;
     }
+    ctx->epoch = qio_fork_epoch();
     atomic_init(&ctx->refs, 1);
     atomic_init(&ctx->struct_refs, 1);
     pthread_mutex_init(&ctx->lock, NULL);
@@ -161,6 +184,10 @@ int qio_aio_context_close(AioContext *ctx, Error **errp)
     const void *nobody = NULL;
 
     g_return_val_if_fail(ctx != NULL, -1);
+    if (is_inherited(ctx)) {
+        qio_error_set(errp, QIO_ERROR_FORKED, "the loop belongs to the parent process");
+        return -1;
+    }
     pthread_mutex_lock(&ctx->lock);
     if (!atomic_compare_exchange_strong(&ctx->dispatcher, &nobody, qio_loop_this_thread())) {
         pthread_mutex_unlock(&ctx->lock);
@@ -178,9 +205,28 @@ int qio_aio_context_close(AioContext *ctx, Error **errp)
     return 0;
 }
 
+static void close_fds(AioContext *ctx)
+{
+    sys_close(ctx->timerfd);
+    sys_close(ctx->wakefd);
+    sys_close(ctx->epfd);
+    ctx->timerfd = ctx->wakefd = ctx->epfd = -1;
+}
+
+void qio_loop_abandon(AioContext *ctx)
+{
+    if (is_inherited(ctx) && ctx->epfd >= 0) {
+        close_fds(ctx);
+    }
+}
+
 void qio_aio_context_unref(AioContext *ctx)
 {
     if (!ctx || atomic_fetch_sub(&ctx->refs, 1) != 1) {
+        return;
+    }
+    if (is_inherited(ctx)) {
+        qio_loop_abandon(ctx);
         return;
     }
     /* A destroy notify that takes and drops a reference passes 1 again. */
@@ -191,9 +237,7 @@ void qio_aio_context_unref(AioContext *ctx)
     pthread_mutex_lock(&loops_lock);
     g_queue_unlink(&loops, &ctx->loops_node);
     pthread_mutex_unlock(&loops_lock);
-    sys_close(ctx->timerfd);
-    sys_close(ctx->wakefd);
-    sys_close(ctx->epfd);
+    close_fds(ctx);
     qio_loop_struct_unref(ctx);
 }
 
@@ -203,6 +247,10 @@ void qio_loop_forget_fd(int fd)
     for (GList *node = loops.head; node; node = node->next) {
         AioContext *ctx = node->data;
 
+        /* The parent's epoll set is the parent's: a copy of the descriptor is closed here. */
+        if (is_inherited(ctx)) {
+            continue;
+        }
         pthread_mutex_lock(&ctx->lock);
         qio_loop_registration_forget(ctx, fd);
         pthread_mutex_unlock(&ctx->lock);

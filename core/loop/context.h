@@ -110,6 +110,7 @@ struct AioContext {
     atomic_bool quit;
     atomic_bool notified;           /* qio_aio_context_notify() since the last harvest */
 
+    uint32_t epoch;                 /* base/fork.h: the process that made it */
     bool broken;                    /* qio_loop_break(); the dispatcher's, without the lock */
     bool closed;
     bool exposed;                   /* somebody may poll epfd outside the library */

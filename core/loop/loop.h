@@ -100,6 +100,13 @@ typedef struct QIOLoopEvent {
 int qio_loop_next(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms,
                   bool *callbacks_due, Error **errp);
 
+/*
+ * In a forked child, whoever still holds references: closes this process's copies of the
+ * loop's descriptors and leaves the rest alone.  Its locks may be held by threads that the
+ * child does not have, and its epoll set is the parent's too.
+ */
+void qio_loop_abandon(AioContext *ctx);
+
 /* Called inside a callback: the dispatch that runs it ends after it, and what else is due stays
  * due.  For the flat ABI, whose dispatch returns a callback's failure at once and must lose
  * neither the later callbacks nor the error of a second one. */
