@@ -16,6 +16,7 @@
 #include <qio/channel-file.h>
 #include <qio/channel-null.h>
 #include <qio/channel-socket.h>
+#include "base/sys.h"
 #include "net/net-priv.h"
 
 /* ---- one token per object ---- */
@@ -62,8 +63,33 @@ qioh_channel *abi_channel_wrap(QIOChannel *ioc, Error *err, qioh_error *error)
     return channel;
 }
 
+/*
+ * In a forked child: closes this process's copy of the descriptor, past what threads that are
+ * not here may have left entered or locked; true when the object can go on as usual, which is
+ * the case when they left nothing.
+ */
+static bool drop_inherited(QIOChannel *ioc)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    QIOChannelClass *klass = qio_channel_class(ioc);
+    int fd = klass->io_take_fd ? klass->io_take_fd(ioc, NULL) : -1;
+
+    if (fd >= 0) {
+        sys_close(fd);
+    }
+    if ((atomic_load(&priv->use) & ~(uint32_t)(QIO_USE_CLOSING | QIO_USE_FINISHED)) != 0 ||
+        pthread_mutex_trylock(&priv->lock) != 0) {
+        return false;
+    }
+    pthread_mutex_unlock(&priv->lock);
+    return true;
+}
+
 void abi_channel_destroyed(void *object, uint64_t token)
 {
+    if (!abi_handle_is_ours((void *)(uintptr_t)token) && !drop_inherited(object)) {
+        return;
+    }
     pthread_mutex_lock(&tokens_lock);
     if (abi_token(g_object_get_qdata(object, token_quark())) == token) {
         g_object_set_qdata(object, token_quark(), NULL);

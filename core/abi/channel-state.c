@@ -45,6 +45,14 @@ int32_t abi_check_timeout(int32_t timeout_ms, qioh_error *error)
     return 0;
 }
 
+/* The end of a call that entered. */
+static int32_t leave_result(qioh_channel *channel, QIOChannel *ioc, int result, Error **err,
+                            qioh_error *error)
+{
+    abi_channel_leave(channel, ioc, QIO_USE_ONE);
+    return result < 0 ? abi_take_error(error, *err) : result;
+}
+
 /* The end of a call that only pinned.  err is a pointer, since the result is often a call
  * among the same arguments. */
 static int32_t unpin_result(qioh_channel *channel, int result, Error **err, qioh_error *error)
@@ -67,13 +75,13 @@ qioh_status qioh_channel_wait(qioh_channel *channel, uint32_t condition, int32_t
         status = abi_check_timeout(timeout_ms, error);
     }
     if (status == 0) {
-        status = abi_channel_pin(channel, &ioc, error);
+        status = abi_channel_enter(channel, QIO_USE_ONE, &ioc, error);
     }
     if (status != 0) {
         return status;
     }
     ready = qio_channel_wait_timeout(ioc, condition, timeout_ms, &err);
-    return unpin_result(channel, ready, &err, error);
+    return leave_result(channel, ioc, ready, &err, error);
 }
 
 qioh_status qioh_channel_get_poll(qioh_channel *channel, uint32_t condition, int32_t *fd,
@@ -91,7 +99,7 @@ qioh_status qioh_channel_get_poll(qioh_channel *channel, uint32_t condition, int
     if (!fd || !events) {
         return abi_fail(error, QIOH_E_INVAL, "%s is NULL", fd ? "events" : "fd");
     }
-    status = abi_channel_pin(channel, &ioc, error);
+    status = abi_channel_enter(channel, QIO_USE_ONE, &ioc, error);
     if (status != 0) {
         return status;
     }
@@ -100,7 +108,7 @@ qioh_status qioh_channel_get_poll(qioh_channel *channel, uint32_t condition, int
         *fd = poll.fd;
         *events = poll.events;
     }
-    return unpin_result(channel, ready, &err, error);
+    return leave_result(channel, ioc, ready, &err, error);
 }
 
 /* ---- mode ---- */
@@ -439,15 +447,24 @@ qioh_status qioh_channel_get_fd(qioh_channel *channel, qioh_error *error)
     Error *err = NULL;
     QIOChannel *ioc;
     bool forked;
+    int fd;
     int32_t status = pin_any_process(channel, &ioc, &forked, error);
 
     if (status != 0) {
         return status;
     }
-    return unpin_result(channel, qio_channel_get_fd(ioc, &err), &err, error);
+    /* In a child the threads that were inside are not there any more. */
+    if (!forked && qio_channel_enter(ioc, QIO_USE_ONE, &err) < 0) {
+        return unpin_result(channel, -1, &err, error);
+    }
+    fd = qio_channel_get_fd(ioc, &err);
+    if (!forked) {
+        qio_channel_leave(ioc, QIO_USE_ONE, NULL);
+    }
+    return unpin_result(channel, fd, &err, error);
 }
 
-/* In a child the threads that were inside are not there any more: only the class is asked. */
+/* In a child only the class is asked, as in get_fd. */
 static int take_inherited_fd(QIOChannel *ioc, Error **errp)
 {
     QIOChannelClass *klass = qio_channel_class(ioc);

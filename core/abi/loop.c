@@ -99,6 +99,10 @@ void abi_loop_destroyed(void *object, uint64_t token)
 {
     AbiLoop *loop = object;
 
+    if (!abi_handle_is_ours(loop->handle)) {
+        qio_loop_abandon(loop->ctx);
+        return;
+    }
     detach(loop);
     atomic_store(&loop->dying, true);
     qio_aio_context_close(loop->ctx, NULL);
