@@ -3,11 +3,12 @@
  * net/listener-aio.c: watching a listener in a loop.
  *
  * Owns: QIOListenerEntry, what a loop's watch on a listener stands on.  The entry is the loop's
- * subject: it names the listening descriptors, or none while accepting pauses or when the
- * listener has ended.
+ * subject: it names the listening descriptors; while accepting pauses its timer's instead, which
+ * it has from the start, since a pause begins when no descriptor is to be had.  (A timer of the
+ * loop would need a dispatch to end the pause, and queued watches do without.)
  * Rules: an entry's count is under the listener's lock, so that whoever finds it in the list
  * may hold it.  The loop holds one while the watch exists, a function's data another until its
- * notify has run, a pause's timer a third.
+ * notify has run.
  */
 #include "net/listener-priv.h"
 
@@ -19,7 +20,8 @@ struct QIOListenerEntry {
     QIONetListener *listener;       /* a reference */
     QIOListenerEntry *next;
     QIOLoopWatch *watch;            /* a reference; NULL until the loop has it */
-    bool paused;
+    int timer_fd;
+    bool paused;                    /* until the timer fires */
     bool ended;
     QIONetListenerFunc func;
     gpointer data;
@@ -53,11 +55,28 @@ static void entry_unref(void *subject)
     if (entry->watch != NULL) {
         qio_loop_watch_unref(entry->watch);
     }
+    qio_loop_forget_fd(entry->timer_fd);
+    sys_close(entry->timer_fd);
     g_free(entry);
     qio_object_unref(listener);
 }
 
 /* ---- the loop's subject ---- */
+
+/* Whether the pause goes on; lock held. */
+static bool is_paused(QIOListenerEntry *entry)
+{
+    uint64_t fired;
+    ssize_t n;
+
+    if (entry->paused) {
+        do {
+            n = sys_read(entry->timer_fd, &fired, sizeof(fired));
+        } while (n < 0 && errno == EINTR);
+        entry->paused = n < 0 && errno == EAGAIN;
+    }
+    return entry->paused;
+}
 
 /* The sockets to wait for, none during a pause or after the end. */
 static QIOListenerSet *entry_get_set(QIOListenerEntry *entry)
@@ -65,19 +84,23 @@ static QIOListenerSet *entry_get_set(QIOListenerEntry *entry)
     bool waits;
 
     pthread_mutex_lock(&entry->listener->lock);
-    waits = !entry->paused && !entry->ended;
+    waits = !entry->ended && !is_paused(entry);
     pthread_mutex_unlock(&entry->listener->lock);
     return waits ? qio_listener_get_set(entry->listener) : NULL;
 }
 
 static int entry_poll(void *subject, GIOCondition wanted, QIOPollFd *out, int cap)
 {
-    QIOListenerSet *set = entry_get_set(subject);
+    QIOListenerEntry *entry = subject;
+    QIOListenerSet *set = entry_get_set(entry);
     int n = 0;
 
-    for (; set != NULL && (size_t)n < set->count && n < cap; n++) {
-        out[n].fd = set->sockets[n].fd;
-        out[n].events = G_IO_IN;
+    if (set == NULL) {
+        out[0] = (QIOPollFd){ .fd = entry->timer_fd, .events = G_IO_IN };
+        return 1;
+    }
+    for (; (size_t)n < set->count && n < cap; n++) {
+        out[n] = (QIOPollFd){ .fd = set->sockets[n].fd, .events = G_IO_IN };
     }
     qio_listener_set_unref(set);
     return n;
@@ -201,51 +224,25 @@ void qio_listener_end_entries(QIONetListener *listener)
     g_ptr_array_free(found, TRUE);
 }
 
-static gboolean resume(void *opaque)
+static bool start_pause(QIOListenerEntry *entry, int ms)
 {
-    QIOListenerEntry *entry = opaque;
+    struct itimerspec when = {
+        .it_value = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 },
+    };
 
-    pthread_mutex_lock(&entry->listener->lock);
-    entry->paused = false;
-    pthread_mutex_unlock(&entry->listener->lock);
-    qio_loop_watch_kick(entry->watch);
-    return FALSE;
-}
-
-/* A timer of its own loop ends the pause: nothing else may be dispatching. */
-static void pause_entry(QIOListenerEntry *entry, int ms)
-{
-    QIOLoopWatch *timer;
-
-    entry_ref(entry);
-    timer = qio_aio_context_add_timer(qio_loop_watch_get_context(entry->watch), ms, 0, resume,
-                                      entry, entry_unref, NULL);
-    if (timer != NULL) {
-        qio_loop_watch_unref(timer);
-    }
-    qio_loop_watch_kick(entry->watch);
+    return sys_timerfd_settime(entry->timer_fd, 0, &when, NULL) == 0;
 }
 
 void qio_listener_pause_entries(QIONetListener *listener, int ms)
 {
-    GPtrArray *found;
-
     pthread_mutex_lock(&listener->lock);
-    found = entries_in_loops(listener);
-    for (size_t i = found->len; i-- > 0;) {
-        QIOListenerEntry *entry = g_ptr_array_index(found, i);
-
-        if (entry->paused || entry->ended) {
-            entry->refs--;          /* never the last one: it is in a loop */
-            g_ptr_array_steal_index_fast(found, (guint)i);
+    for (QIOListenerEntry *entry = listener->entries; entry != NULL; entry = entry->next) {
+        if (!entry->paused) {
+            entry->paused = start_pause(entry, ms);
         }
-        entry->paused = true;
     }
     pthread_mutex_unlock(&listener->lock);
-    for (size_t i = 0; i < found->len; i++) {
-        pause_entry(g_ptr_array_index(found, i), ms);
-    }
-    g_ptr_array_free(found, TRUE);
+    qio_listener_kick_entries(listener);
 }
 
 /* ---- adding ---- */
@@ -269,16 +266,25 @@ static bool can_watch(QIONetListener *listener, Error **errp)
 static QIOListenerEntry *entry_new(QIONetListener *listener, Error **errp)
 {
     QIOListenerEntry *entry = NULL;
+    int timer_fd = sys_timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 
+    if (timer_fd < 0) {
+        qio_error_set_errno(errp, errno, "cannot make the timer descriptor of a watch");
+        return NULL;
+    }
     pthread_mutex_lock(&listener->lock);
     if (can_watch(listener, errp)) {
         entry = g_new0(QIOListenerEntry, 1);
         entry->refs = 1;
         entry->listener = qio_object_ref(listener);
+        entry->timer_fd = timer_fd;
         entry->next = listener->entries;
         listener->entries = entry;
     }
     pthread_mutex_unlock(&listener->lock);
+    if (entry == NULL) {
+        sys_close(timer_fd);
+    }
     return entry;
 }
 

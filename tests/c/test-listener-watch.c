@@ -342,6 +342,82 @@ TEST(a_queued_watch)
     qio_aio_context_unref(ctx);
 }
 
+TEST(a_shortage_pauses_a_queued_watch)
+{
+    AioContext *ctx;
+    QIONetListener *listener = listen_on("tcp://127.0.0.1:0");
+    Seen seen = { 0 };
+    QIOLoopWatch *handle;
+    QIOLoopEvent event;
+    bool callbacks;
+    int events = 0;
+
+    testclock_install();
+    ctx = qio_aio_context_new(NULL);
+    handle = qio_net_listener_add_aio_watch(listener, ctx, NULL, &seen, released, NULL);
+    connect_and_go(listener, 0);
+    seam_fail(SEAM_accept4, 1, SEAM_ALWAYS, EMFILE);
+    while (testclock_elapsed_ms() < 10000) {
+        int n = qio_loop_next(ctx, &event, 1, 10000, &callbacks, NULL);
+
+        CHECK_INT(n, >=, 0);
+        events += n;
+        if (n > 0) {
+            CHECK_PTR(qio_net_listener_accept(listener, 0, false, NULL), ==, NULL);
+        }
+        CHECK(!callbacks);      /* who only takes events need not dispatch */
+    }
+    CHECK_INT(events, >=, 20);
+    CHECK_INT(events, <=, 30);
+    qio_loop_watch_remove(handle);
+    qio_loop_watch_unref(handle);
+    qio_aio_context_unref(ctx);
+    CHECK_INT(seen.released, ==, 1);
+    qio_object_unref(listener);
+    testclock_remove();
+}
+
+/* ---- watches that come while the listener goes ---- */
+
+static void *open_and_disconnect(void *opaque)
+{
+    for (int i = 0; i < 300; i++) {
+        open_more(opaque, 1);
+        qio_net_listener_disconnect(opaque);
+    }
+    return NULL;
+}
+
+TEST(watches_come_while_sockets_go)
+{
+    AioContext *ctx = qio_aio_context_new(NULL);
+    QIONetListener *listener = qio_net_listener_new();
+    Seen seen = { .keep = true, .accept = true };
+    pthread_t thread;
+    int added = 0;
+
+    CHECK_INT(pthread_create(&thread, NULL, open_and_disconnect, listener), ==, 0);
+    for (; added < 300; added++) {
+        QIOLoopWatch *handle = qio_net_listener_add_aio_watch(listener, ctx, on_client, &seen,
+                                                              released, NULL);
+
+        dispatch_all(ctx);
+        if (handle != NULL) {
+            if (added % 2) {
+                qio_loop_watch_remove(handle);
+            }
+            qio_loop_watch_unref(handle);
+        }
+    }
+    CHECK_INT(pthread_join(thread, NULL), ==, 0);
+    qio_net_listener_close(listener, NULL);
+    dispatch_all(ctx);
+    qio_aio_context_unref(ctx);
+    CHECK_INT(seen.released, ==, added);
+    CHECK_INT(seen.clients, ==, 0);
+    qio_object_unref(listener);
+}
+
 /* ---- in a GMainContext ---- */
 
 static void take_client(QIONetListener *listener, QIOChannelSocket *client, gpointer data)
