@@ -90,11 +90,12 @@ TEST(buffer_refuses_what_cannot_fit)
     CHECK_INT(qio_channel_write(ioc, "x", 1, &err), ==, -1);
     CHECK_INT(qio_error_get_errno(err), ==, EFBIG);
     g_clear_pointer(&err, qio_error_free);
-#ifndef __SANITIZE_ADDRESS__
-    CHECK_INT(qio_channel_pwrite(ioc, "x", 1, INT64_MAX - 1000, &err), ==, -1);
-    CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_NOMEM);
-    qio_error_free(err);
-#endif
+    /* A sanitizer takes such an allocation for a mistake. */
+    if (!TEST_UNDER_SANITIZER) {
+        CHECK_INT(qio_channel_pwrite(ioc, "x", 1, INT64_MAX - 1000, &err), ==, -1);
+        CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_NOMEM);
+        qio_error_free(err);
+    }
     CHECK_INT(QIO_CHANNEL_BUFFER(ioc)->usage, ==, 0);
     qio_object_unref(ioc);
 }
