@@ -5,8 +5,10 @@
  *
  * Owns: QIOChannelCommand, the child and its exit status.  Rules: the child starts clean
  * (descriptors 0 to 2, default SIGPIPE and SIGXFSZ, empty signal mask); it is tracked by a
- * pidfd, so that no recycled pid is ever signalled; a host that reaps children itself gets
- * "status unknown".  No zombie is left, also when the channel is dropped without a close.
+ * pidfd (Linux 5.4), so that no recycled pid is ever signalled; a host that reaps children itself
+ * gets "status unknown".  Dropping a channel without a close waits for nothing and kills nobody:
+ * the child sees its end of file, and when it has ended it is reaped by the next call on any
+ * command channel, so that zombies do not add up.
  */
 #ifndef QIO_CHANNEL_COMMAND_H
 #define QIO_CHANNEL_COMMAND_H
@@ -31,12 +33,14 @@ typedef enum QIOCommandStderr {
 /**
  * QIOCommandOptions: zero-filled = the defaults but for @flags and the two times
  * @flags: O_RDONLY, O_WRONLY, O_RDWR: which of our ends there are; the other is the null device
- * @search_path: look for argv[0] in PATH
+ * @search_path: look for argv[0] in PATH (of @env when that is given, else ours) unless it has a
+ *   slash
  * @env: NULL-terminated "NAME=value" strings, the whole environment; NULL = ours
- * @cwd: the child's working directory; NULL = ours
+ * @cwd: the child's working directory; NULL = ours; an argv[0] with a slash that is not absolute
+ *   is looked for from there
  * @stderr_fd: for QIO_COMMAND_STDERR_FD; stays the caller's
  * @close_timeout_ms: how long close waits for the child after its end of file, then again after
- *   SIGTERM, before SIGKILL; -1 = default (5000 in all)
+ *   SIGTERM, before SIGKILL; 0 = not at all; -1 = default (5000 in all)
  */
 typedef struct QIOCommandOptions {
     int flags;
@@ -55,7 +59,7 @@ QIOChannelCommand *qio_channel_command_new_spawn(const char *const argv[], int f
 QIOChannelCommand *qio_channel_command_new_full(const char *const argv[],
                                                 const QIOCommandOptions *options, Error **errp);
 /** qio_channel_command_new_pid: around a child that the caller started; takes the descriptors
- * (-1 = none) and the duty to wait for it. */
+ * (-1 = none; the same one for both is fine) and the duty to wait for it. */
 QIOChannelCommand *qio_channel_command_new_pid(int writefd, int readfd, pid_t pid);
 
 pid_t qio_channel_command_get_pid(QIOChannelCommand *ioc);

@@ -24,7 +24,8 @@ typedef struct QIOChannelSocket QIOChannelSocket;
 /** qio_channel_socket_new: a socket channel without a descriptor yet. */
 QIOChannelSocket *qio_channel_socket_new(void);
 /** qio_channel_socket_new_fd: around a socket, connected, listening or neither; taken on
- * success only.  Returns: NULL with INVAL when @fd is not a socket */
+ * success only.  The path of a unix listener that came this way is not removed by close: other
+ * processes may listen on it too.  Returns: NULL with INVAL when @fd is not a socket */
 QIOChannelSocket *qio_channel_socket_new_fd(int fd, Error **errp);
 /** qio_channel_socket_new_pair: two connected unix sockets.  Returns: 0, or -1 */
 int qio_channel_socket_new_pair(QIOChannelSocket **a, QIOChannelSocket **b, Error **errp);
@@ -34,13 +35,17 @@ int qio_channel_socket_new_pair(QIOChannelSocket **a, QIOChannelSocket **b, Erro
  * @timeout_ms: how long it may take, -1 = no limit
  *
  * Connects a channel that has no descriptor.  An interrupted connect is completed by poll and
- * SO_ERROR.  Returns: 0, or -1 (BUSY: it has one; TIMEOUT; INTR when @interruptible; SYSTEM)
+ * SO_ERROR; a unix listener whose queue is full is asked again until there is room.  A close by
+ * another thread takes effect when the connect has come to its end, and makes it CANCELLED.
+ * Returns: 0, or -1 (BUSY: it has one; TIMEOUT; INTR when @interruptible; CLOSED; SYSTEM)
  */
 int qio_channel_socket_connect_sockaddr(QIOChannelSocket *ioc, const struct sockaddr *addr,
                                         socklen_t len, int timeout_ms, bool interruptible,
                                         Error **errp);
 /** qio_channel_socket_listen_sockaddr: binds (SO_REUSEADDR for inet) and listens, close-on-exec
- * and non-blocking.  Returns: 0, or -1 */
+ * and non-blocking.  On a unix path a socket that nobody listens on is replaced, anything else is
+ * EADDRINUSE; close removes the path while it is still the same inode.  @backlog: at least 1.
+ * Returns: 0, or -1 (INVAL; BUSY: it is open; CLOSED; SYSTEM) */
 int qio_channel_socket_listen_sockaddr(QIOChannelSocket *ioc, const struct sockaddr *addr,
                                        socklen_t len, int backlog, Error **errp);
 

@@ -95,7 +95,7 @@ static void choose_pollable(QIONonblock *nb, const struct stat *st, bool own)
             nb->mode = QIO_NONBLOCK_FLAG;
         } else if (sys_fcntl(nb->fd, F_SETFL, flags | O_NONBLOCK) == 0) {
             nb->mode = QIO_NONBLOCK_FLAG;
-            nb->flag_set = true;
+            nb->flag_owner = sys_getpid();
         }
         return;
     }
@@ -162,7 +162,8 @@ int qio_nonblock_take(QIONonblock *nb)
     if (nb->io_fd != fd) {
         sys_close(nb->io_fd);
     }
-    if (nb->flag_set) {
+    /* A forked child's description is its parent's, who goes on without waiting. */
+    if (nb->flag_owner != 0 && nb->flag_owner == sys_getpid()) {
         int flags = sys_fcntl(fd, F_GETFL, 0);
 
         if (flags >= 0) {

@@ -23,7 +23,7 @@ typedef enum QIONonblockMode {
  * io_fd: the one transfers use: fd, or the same file opened again for us alone
  * lacking: the conditions that a transfer can only fail for, by the access mode
  * may_sigpipe: a pipe or a socket
- * flag_set: O_NONBLOCK of fd is our doing
+ * flag_owner: the process that set O_NONBLOCK of fd, whose doing it is to take it off; 0 = nobody
  */
 typedef struct QIONonblock {
     int fd;
@@ -31,7 +31,7 @@ typedef struct QIONonblock {
     _Atomic int mode;
     GIOCondition lacking;
     bool may_sigpipe;
-    bool flag_set;
+    pid_t flag_owner;
 } QIONonblock;
 
 /* Takes fd, whose description nobody else has if own is true; a bad one is taken as -1. */

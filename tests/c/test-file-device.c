@@ -32,6 +32,26 @@ TEST(fifo)
     qio_object_unref(out);
 }
 
+/* The child's description is the parent's too, whose channel counts on O_NONBLOCK. */
+TEST(a_forked_child_takes_no_flag_off)
+{
+    const char *path = path_in_dir("fifo");
+    QIOChannel *ioc;
+    pid_t pid;
+    int status;
+
+    CHECK_INT(mkfifo(path, 0600), ==, 0);
+    ioc = open_path(path, O_RDWR);
+    pid = fork();
+    if (pid == 0) {
+        _exit(qio_channel_take_fd(ioc, NULL) >= 0 ? 0 : 1);
+    }
+    CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+    CHECK_INT(status, ==, 0);
+    CHECK(fcntl(qio_channel_get_fd(ioc, NULL), F_GETFL) & O_NONBLOCK);
+    qio_object_unref(ioc);
+}
+
 static void open_pty(int *master, int *slave)
 {
     struct termios tio;
