@@ -60,8 +60,8 @@ static int32_t check_blocks(const char *name, const qioh_iovec *iov, size_t niov
 /* ---- results ---- */
 
 /* The result of a transfer that gave n: leaves the channel. */
-static inline __attribute__((always_inline)) int64_t done(qioh_channel *channel, QIOChannel *ioc, uint32_t use, ssize_t n, Error *err,
-                    qioh_error *error)
+ABI_INLINE int64_t done(qioh_channel *channel, QIOChannel *ioc, uint32_t use, ssize_t n,
+                        Error *err, qioh_error *error)
 {
     abi_channel_leave(channel, ioc, use);
     if (G_LIKELY(n >= 0)) {

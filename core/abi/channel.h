@@ -23,8 +23,8 @@ static inline int32_t abi_channel_pin(qioh_channel *channel, QIOChannel **ioc, q
 
 /* Pins and enters; 0, or a code (CLOSED, BUSY too).  Always inline: a call more after a system
  * call costs as much as the look-up itself. */
-static inline __attribute__((always_inline)) int32_t abi_channel_enter(qioh_channel *channel, uint32_t use, QIOChannel **ioc,
-                                        qioh_error *error)
+ABI_INLINE int32_t abi_channel_enter(qioh_channel *channel, uint32_t use, QIOChannel **ioc,
+                                     qioh_error *error)
 {
     Error *err = NULL;
     int32_t status = abi_channel_pin(channel, ioc, error);

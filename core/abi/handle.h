@@ -23,6 +23,9 @@
 #include <stdbool.h>
 #include "base/fork.h"
 
+/* For what stands on the way of every transfer. */
+#define ABI_INLINE static inline __attribute__((always_inline))
+
 #define ABI_CHUNK_BITS 10
 #define ABI_CHUNK_SLOTS (1u << ABI_CHUNK_BITS)
 #define ABI_SLOT_BITS 20
