@@ -361,6 +361,13 @@ int qiol_get_methods(lua_State *L)
     return luaL_argerror(L, 1, "no such kind");
 }
 
+/* is_channel(value): what every method of a channel asks first. */
+int qiol_is_channel(lua_State *L)
+{
+    lua_pushboolean(L, qiol_box(L, 1, QIOL_CHANNEL) != NULL);
+    return 1;
+}
+
 int qiol_get_typename(lua_State *L)
 {
     luaL_checkany(L, 1);

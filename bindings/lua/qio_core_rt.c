@@ -252,6 +252,8 @@ static int open_body(lua_State *L)
     }
     lua_pushcfunction(L, qiol_get_methods);
     lua_setfield(L, 2, "methods");
+    lua_pushcfunction(L, qiol_is_channel);
+    lua_setfield(L, 2, "is_channel");
     lua_pushcfunction(L, qiol_get_typename);
     lua_setfield(L, 2, "typename");
     lua_pushcfunction(L, qiol_get_token);

@@ -76,6 +76,7 @@ void qiol_push_known(lua_State *L, const void *token);
 void qiol_open_state(lua_State *L);             /* once for each state */
 const char *qiol_typename(lua_State *L, int index);     /* in the words of our errors */
 int qiol_get_methods(lua_State *L);
+int qiol_is_channel(lua_State *L);
 int qiol_get_typename(lua_State *L);
 int qiol_get_token(lua_State *L);
 

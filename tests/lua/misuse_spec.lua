@@ -26,7 +26,7 @@ local WRONG = {
 local TAKES_ANYTHING = {
   abi_version = true, version_string = true, now = true, token = true, typename = true,
   loop_new = true, fdset_new = true, options_new = true, channel_new_null = true,
-  channel_new_pair = true, onerror = true,
+  channel_new_pair = true, onerror = true, is_channel = true,
 }
 -- These may go well with one of the values.
 local MAY_WORK = {

@@ -17,6 +17,7 @@ local AGAIN, EOF, TRUNCATED = errno.AGAIN, errno.EOF, errno.TRUNCATED
 local DONTWAIT = core.DONTWAIT
 local READ, WRITE = sched.READ, sched.WRITE
 local wait, now, typename = sched.wait, core.now, core.typename
+local is_channel = core.is_channel
 local readers, writers = sched.waiting[READ], sched.waiting[WRITE]
 local try_read, try_write = core.channel_try_read, core.try_write
 local get_timeout = core.channel_get_timeout
@@ -28,7 +29,7 @@ local LINE_MAX = 16777216               -- the limit of a line or a delimited re
 local Channel = core.methods "qio.channel"
 
 local function check_channel(self, method)
-  if typename(self) ~= "qio.channel" then
+  if not is_channel(self) then
     error(("calling '%s' on bad self (qio.channel expected, got %s)"):format(method,
           typename(self)), 3)
   end
@@ -127,8 +128,11 @@ function Channel:read(what)
   check_channel(self, "read")
   if what == nil then return read_some(self, CHUNK) end
   if type(what) == "number" then
-    check.count(what, 1, "read", 0, 2 ^ 53)
-    return read_some(self, math.min(what, CHUNK_MAX))
+    -- The checks cost as much as a read that finds its bytes: none for a likely number.
+    if what < 1 or what > CHUNK_MAX or what % 1 ~= 0 then
+      what = math.min(check.count(what, 1, "read", 0, 2 ^ 53), CHUNK_MAX)
+    end
+    return read_some(self, what)
   end
   return check.choice(what, 1, "read", FORMATS, FORMATS_TEXT)(self)
 end
