@@ -220,6 +220,8 @@ static long long global_int(lua_State *L, const char *name)
     return value;
 }
 
+static atomic_bool drained_enough;
+
 static const char counter[] =
     "core = require 'qio.core'\n"
     "calls, errors = 0, 0\n"
@@ -297,6 +299,36 @@ TEST(a_call_on_another_thread_runs_on_the_owner)
     CHECK_INT(global_int(L, "calls"), ==, 1);
     qiol_cb_drain(L);
     CHECK_INT(global_int(L, "calls"), ==, 1);
+    lua_close(L);
+}
+
+/* Fires until the owner has run it often enough, so that both are at it at once. */
+static void *fire_while_drained(void *opaque)
+{
+    qioh_error error = { 0 };
+    qiol_cb *cb = opaque;
+
+    while (qiol_timer_fn(NULL, cb, &error) == 1 && !atomic_load(&drained_enough)) {
+    }
+    qiol_cb_release(cb);
+    return NULL;
+}
+
+TEST(another_thread_fires_while_the_owner_runs)
+{
+    lua_State *L = new_state();
+    pthread_t thread;
+
+    atomic_store(&drained_enough, false);
+    run(L, counter);
+    CHECK_INT(pthread_create(&thread, NULL, fire_while_drained, callback_of(L, "count")), ==, 0);
+    while (global_int(L, "calls") < 50) {
+        qiol_cb_drain(L);
+    }
+    atomic_store(&drained_enough, true);
+    pthread_join(thread, NULL);
+    qiol_cb_drain(L);
+    CHECK_INT(global_int(L, "errors"), ==, 0);
     lua_close(L);
 }
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs the Lua specs under each interpreter, and what only an outside can do to one: Ctrl-C."""
+"""Runs the Lua specs and the guide's examples under each interpreter, and does to one what only
+an outside can: Ctrl-C."""
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 
@@ -35,12 +37,35 @@ def test_spec(lua, spec, tmp_path):
     assert passed and lines[-1] == f'1..{len(passed)}', done.stdout + done.stderr
 
 
+def examples():
+    """The Lua blocks of the guide: `lua`, or `lua 5.4` and `lua jit` for one interpreter."""
+    text = (ROOT / 'docs/lua.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'^```lua *(\S*)\n(.*?)^```', text, re.M | re.S)
+    assert len(blocks) > 5
+    for number, (only, code) in enumerate(blocks, 1):
+        for lua in LUAS:
+            if only in lua:
+                yield pytest.param(lua, code, id=f'{lua}-{number}', marks=pytest.mark.needs(lua))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize('lua, code', examples())
+def test_example_of_the_guide(lua, code):
+    done = subprocess.run([lua, '-e', code], capture_output=True, text=True, timeout=50,
+                          stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
+
+
 # Each waits for ever; a line says that it is about to.
 WAITS = {
     'read': 'local a, b = qio.pair() ready() b:read(1)',
     'write': 'local a, b = qio.pair() ready() while true do a:write(("x"):rep(65536)) end',
     'readline': 'local a, b = qio.pair() a:write("no end") ready() b:readline()',
     'accept': 'local l = assert(qio.listen("tcp://127.0.0.1:0")) ready() l:accept()',
+    'connect': 'local name = "abstract:qio-lua-full-" .. tostring({}):match("%w+$") '
+               'local l = assert(qio.listen(name, { backlog = 1 })) local held = {} repeat '
+               'local c = qio.connect(name, { timeout = 0.05 }) held[#held + 1] = c until not c '
+               'ready() qio.connect(name)',
     'sleep': 'ready() qio.sleep(1000)',
     'run': 'qio.spawn(function() local a, b = qio.pair() ready() b:read(1) end) qio.run()',
     'join': 'local t = qio.spawn(function() ready() qio.sleep(1000) end) t:join()',
@@ -79,3 +104,38 @@ def test_interrupt_ends_a_wait(lua, name):
             child.kill()
     assert 'interrupted!' in err, err
     assert child.returncode == 1
+
+
+# The main chunk is interrupted in a wait and goes on: alone, and while tasks exist.
+AFTER = {
+    'alone': '',
+    'with_tasks': 'qio.spawn(function() qio.sleep(1000) end)',
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize('lua', [pytest.param(lua, marks=pytest.mark.needs(lua)) for lua in LUAS])
+@pytest.mark.parametrize('name', AFTER)
+def test_channels_work_after_an_interrupt(lua, name):
+    script = 'local qio = require "qio"\n' + AFTER[name] + """
+        local a, b = qio.pair()
+        a:write("half ")
+        print("ready") io.stdout:flush()
+        local ok, err = pcall(b.readline, b)
+        assert(not ok and err:find("interrupted"))
+        a:write("line\\n")
+        assert(b:readline() == "half line")
+        local t = qio.spawn(function() return b:readexactly(2) end)
+        a:write("ok")
+        print(t:join())
+    """
+    with subprocess.Popen([lua, '-e', script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, text=True) as child:
+        try:
+            assert child.stdout.readline() == 'ready\n'
+            wait_until_asleep(child.pid)
+            child.send_signal(signal.SIGINT)
+            out, err = child.communicate(timeout=30)
+        finally:
+            child.kill()
+    assert (out, err, child.returncode) == ('ok\n', '', 0)
