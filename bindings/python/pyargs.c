@@ -247,15 +247,19 @@ int qiopy_arg_path(PyObject *object, const char *name, PyObject **out)
     return PyUnicode_FSConverter(object, out) ? 0 : -1;
 }
 
-int qiopy_arg_buffer(PyObject *object, const char *name, bool writable, Py_buffer *out)
+/* Says what is wrong with what is no buffer; a buffer's own error stays. */
+int qiopy_no_buffer(PyObject *object, const char *name, bool writable)
 {
     if (!PyObject_CheckBuffer(object)) {
+        PyErr_Clear();
         PyErr_Format(PyExc_TypeError, "%s has to be a %s, not %.100s", name,
                      writable ? "writable buffer (bytearray, memoryview ...)"
                               : "bytes-like object", Py_TYPE(object)->tp_name);
-        return -1;
+    } else if (writable && PyBytes_Check(object)) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_TypeError, "%s has to be a writable buffer, and bytes are not", name);
     }
-    return PyObject_GetBuffer(object, out, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE);
+    return -1;
 }
 
 void qiopy_buffers_release(QioBuffers *buffers)

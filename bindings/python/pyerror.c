@@ -16,8 +16,7 @@
 #define qiopy_is_finalizing _Py_IsFinalizing
 #endif
 
-static _Thread_local PyObject *stashed __attribute__((tls_model("initial-exec")));
-static _Thread_local int depth __attribute__((tls_model("initial-exec")));
+_Thread_local QioThread qiopy_thread QIO_TLS;
 
 bool qiopy_finalizing(void)
 {
@@ -25,26 +24,14 @@ bool qiopy_finalizing(void)
 }
 
 /* A C layer that swallowed QIOH_E_CALLBACK has left an exception behind: it is not lost. */
-static void report_leftover(void)
+void qiopy_report_leftover(void)
 {
-    PyObject *value = stashed;
+    PyObject *value = qiopy_thread.stashed;
 
-    stashed = NULL;
+    qiopy_thread.stashed = NULL;
     PyErr_SetObject((PyObject *)Py_TYPE(value), value);
     Py_DECREF(value);
     PyErr_WriteUnraisable(NULL);
-}
-
-void qiopy_enter(void)
-{
-    if (depth++ == 0 && stashed) {
-        report_leftover();
-    }
-}
-
-void qiopy_leave(void)
-{
-    depth--;
 }
 
 /* The exception that is set, normalised and with its traceback; the indicator is clear then. */
@@ -92,7 +79,7 @@ int32_t qiopy_stash(PyObject *where, qioh_error *error)
         error->number = 0;
         snprintf(error->message, sizeof error->message, "a Python callback failed");
     }
-    if (depth == 0) {
+    if (qiopy_thread.depth == 0) {
         PyErr_WriteUnraisable(where);
         return QIOH_E_CALLBACK;
     }
@@ -100,21 +87,21 @@ int32_t qiopy_stash(PyObject *where, qioh_error *error)
     if (error) {
         describe_exception(value, error);
     }
-    if (stashed) {
-        PyException_SetContext(value, stashed);
+    if (qiopy_thread.stashed) {
+        PyException_SetContext(value, qiopy_thread.stashed);
     }
-    stashed = value;
+    qiopy_thread.stashed = value;
     return QIOH_E_CALLBACK;
 }
 
 int qiopy_raise_stashed(void)
 {
-    PyObject *value = stashed;
+    PyObject *value = qiopy_thread.stashed;
 
     if (!value) {
         return 0;
     }
-    stashed = NULL;
+    qiopy_thread.stashed = NULL;
     PyErr_SetObject((PyObject *)Py_TYPE(value), value);
     Py_DECREF(value);
     return 1;

@@ -31,22 +31,18 @@ static inline qioh_ssize try_read(QioObject *self, void *buf, size_t len, qioh_e
     return n;
 }
 
-/* Reads once, waiting if that is wanted.  Returns: bytes, QIOH_E_AGAIN, or -1 with exception */
-static qioh_ssize read_once(QioPatience *patience, void *buf, size_t len)
+/* Goes on after a first try with the result n.  Returns: as read_once() */
+static qioh_ssize read_on(QioPatience *patience, void *buf, size_t len, qioh_ssize n,
+                          qioh_error *error)
 {
-    qioh_error error;
-    qioh_ssize n;
-
-    qiopy_error_init(&error);
-    for (;;) {
+    for (;; n = try_read(patience->self, buf, len, error)) {
         int again;
 
-        n = try_read(patience->self, buf, len, &error);
         if (n >= 0) {
             return n;
         }
         if (n != QIOH_E_AGAIN) {
-            qiopy_raise(&error);
+            qiopy_raise(error);
             return -1;
         }
         again = qiopy_wait(patience, 0);
@@ -54,6 +50,15 @@ static qioh_ssize read_once(QioPatience *patience, void *buf, size_t len)
             return again < 0 ? -1 : QIOH_E_AGAIN;
         }
     }
+}
+
+/* Reads once, waiting if that is wanted.  Returns: bytes, QIOH_E_AGAIN, or -1 with exception */
+static qioh_ssize read_once(QioPatience *patience, void *buf, size_t len)
+{
+    qioh_error error;
+
+    qiopy_error_init(&error);
+    return read_on(patience, buf, len, try_read(patience->self, buf, len, &error), &error);
 }
 
 /* Gives bytes back to the channel while an exception is on its way. */
@@ -86,11 +91,25 @@ static PyObject *count_or_none(qioh_ssize n)
     return NULL;
 }
 
-PyObject *qiopy_readinto(QioObject *self, void *buf, size_t len, QioTimeout timeout)
+static __attribute__((noinline)) PyObject *readinto_rest(QioObject *self, void *buf, size_t len,
+                                                        QioTimeout timeout, qioh_ssize n,
+                                                        qioh_error *error)
 {
     QioPatience patience = reading(self, timeout, false);
 
-    return count_or_none(read_once(&patience, buf, len));
+    return count_or_none(read_on(&patience, buf, len, n, error));
+}
+
+/* Something is there most of the time: that path is kept short. */
+PyObject *qiopy_readinto(QioObject *self, void *buf, size_t len, QioTimeout timeout)
+{
+    qioh_error error;
+    qioh_ssize n;
+
+    qiopy_error_init(&error);
+    n = try_read(self, buf, len, &error);
+    return n >= 0 ? PyLong_FromSsize_t((Py_ssize_t)n)
+                  : readinto_rest(self, buf, len, timeout, n, &error);
 }
 
 PyObject *qiopy_read_some(QioObject *self, Py_ssize_t n, QioTimeout timeout)

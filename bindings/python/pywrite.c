@@ -75,34 +75,40 @@ static int wants_rest(QioPatience *patience)
     return blocking > 0;
 }
 
-/* Writes as much as the mode asks for.  Returns: 1, 0 when it would block, -1 exception */
-static int write_out(QioPatience *patience, Outgoing *out)
+/*
+ * Goes on after a first try with the result n, as long as the mode asks for it.
+ * Returns: 1, 0 when it would block, -1 exception
+ */
+static int write_on(QioPatience *patience, Outgoing *out, qioh_ssize n, qioh_error *error)
 {
-    qioh_error error;
-
-    qiopy_error_init(&error);
-    do {
-        qioh_ssize n = try_writev(patience->self, out, &error);
+    for (;; n = try_writev(patience->self, out, error)) {
         int again;
 
         if (n >= 0) {
             advance(out, (size_t)n);
-            if (out->left && !wants_rest(patience)) {
+            if (!out->left || !wants_rest(patience)) {
                 return 1;
             }
             continue;
         }
         if (n != QIOH_E_AGAIN) {
-            error.bytes += out->done;
-            qiopy_raise(&error);
+            error->bytes += out->done;
+            qiopy_raise(error);
             return -1;
         }
         again = qiopy_wait(patience, out->done);
         if (again <= 0) {
             return again < 0 ? -1 : out->done > 0;
         }
-    } while (out->left);
-    return 1;
+    }
+}
+
+static int write_out(QioPatience *patience, Outgoing *out)
+{
+    qioh_error error;
+
+    qiopy_error_init(&error);
+    return write_on(patience, out, try_writev(patience->self, out, &error), &error);
 }
 
 static QioPatience writing(QioObject *self, QioTimeout timeout, bool always)
@@ -122,13 +128,27 @@ static PyObject *written(int result, const Outgoing *out)
     return PyLong_FromUnsignedLongLong(out->done);
 }
 
-PyObject *qiopy_write(QioObject *self, const void *buf, size_t len, QioTimeout timeout)
+static __attribute__((noinline)) PyObject *write_rest(QioObject *self, const void *buf, size_t len,
+                                                     QioTimeout timeout, qioh_ssize n,
+                                                     qioh_error *error)
 {
     QioPatience patience = writing(self, timeout, false);
     qioh_iovec iov = {(void *)buf, len};
     Outgoing out = {.iov = &iov, .count = 1, .left = len};
 
-    return written(write_out(&patience, &out), &out);
+    return written(write_on(&patience, &out, n, error), &out);
+}
+
+/* Most writes are taken whole at once: that path is kept short. */
+PyObject *qiopy_write(QioObject *self, const void *buf, size_t len, QioTimeout timeout)
+{
+    qioh_error error;
+    qioh_ssize n;
+
+    qiopy_error_init(&error);
+    n = try_write(self, buf, len, &error);
+    return (size_t)n == len ? PyLong_FromSsize_t((Py_ssize_t)n)
+                            : write_rest(self, buf, len, timeout, n, &error);
 }
 
 PyObject *qiopy_write_all(QioObject *self, const void *buf, size_t len, QioTimeout timeout)

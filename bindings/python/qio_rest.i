@@ -101,3 +101,5 @@
 PyObject *qiopy_open_uri(const char *uri, PyObject *keys, QioPlainTimeout timeout);
 PyObject *qiopy_new_pair(void);
 PyObject *qiopy_register(unsigned hook, PyObject *object);
+%rename(adopt) qiopy_adopt;
+PyObject *qiopy_adopt(PyObject *object);

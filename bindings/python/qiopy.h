@@ -81,8 +81,29 @@ void qiopy_identity_remove(uintptr_t token, PyObject *object);
 
 /* ---- errors (pyerror.c) ---- */
 
-void qiopy_enter(void);
-void qiopy_leave(void);
+/* How many calls into the library this thread is inside of, and the exception on its way out of
+ * them.  Our own small block of static TLS: a call per message looks at it. */
+typedef struct QioThread {
+    int depth;
+    PyObject *stashed;
+} QioThread;
+#define QIO_TLS __attribute__((tls_model("initial-exec")))
+extern _Thread_local QioThread qiopy_thread QIO_TLS;
+
+void qiopy_report_leftover(void);
+
+static inline void qiopy_enter(void)
+{
+    if (qiopy_thread.depth++ == 0 && qiopy_thread.stashed) {
+        qiopy_report_leftover();
+    }
+}
+
+static inline void qiopy_leave(void)
+{
+    qiopy_thread.depth--;
+}
+
 /* Keeps the exception of a callback for the Python call that entered C, and fills error. */
 int32_t qiopy_stash(PyObject *where, qioh_error *error);
 /* Raises an exception kept by this thread: 1 raised, 0 there is none. */
@@ -155,7 +176,16 @@ int qiopy_arg_shutdown(PyObject *object, const char *name, uint32_t *out);
 int qiopy_arg_fd(PyObject *object, const char *name, int32_t *out);
 const char *qiopy_arg_text(PyObject *object, const char *name);
 int qiopy_arg_path(PyObject *object, const char *name, PyObject **out);     /* *out: bytes */
-int qiopy_arg_buffer(PyObject *object, const char *name, bool writable, Py_buffer *out);
+int qiopy_no_buffer(PyObject *object, const char *name, bool writable);
+
+static inline int qiopy_arg_buffer(PyObject *object, const char *name, bool writable,
+                                   Py_buffer *out)
+{
+    int result = PyObject_GetBuffer(object, out, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE);
+
+    return __builtin_expect(result < 0, 0) ? qiopy_no_buffer(object, name, writable) : 0;
+}
+
 
 /* Buffers of one call, exported until qiopy_buffers_release(). */
 typedef struct QioBuffers {
@@ -202,6 +232,7 @@ PyObject *qiopy_send_fds(QioObject *self, const void *buf, size_t len, PyObject 
 
 /* Puts our own entry points for the hottest methods before those of SWIG. */
 void qiopy_channel_methods(PyMethodDef *methods);
+PyObject *qiopy_adopt(PyObject *class);
 PyObject *qiopy_channel_close(QioObject *self);
 PyObject *qiopy_channel_fileno(QioObject *self);
 PyObject *qiopy_channel_detach(QioObject *self);

@@ -36,3 +36,4 @@ for _kind, _class in {
     _qio.QIOH_CHANNEL_NULL: NullChannel,
 }.items():
     _qio.set_hook(_CHANNEL + _kind, _class)
+    _qio.adopt(_class)
