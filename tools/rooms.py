@@ -4,8 +4,8 @@
 
 usage: rooms.py [--check] [SOURCE-ROOT]
 
-Each source file opens with a comment whose first sentence is "folder/name: what it is."  A
-line `<!-- rooms: FOLDER -->` in the document starts a table of FOLDER's files, up to the next
+Each source file opens with a comment whose first sentence is "folder/name: what it is." (a
+Python or Lua module may leave its name out).  A line `<!-- rooms: FOLDER -->` in the document starts a table of FOLDER's files, up to the next
 `<!-- end -->`.  --check writes nothing and fails when a table is stale, when a file has no such
 sentence, or when a folder with sources has no table.
 """
@@ -34,11 +34,15 @@ def head_text(path):
 
 
 def first_sentence(path):
-    """What the head says after the file's own name, up to the first full stop."""
+    """What the head says, up to the first full stop, less the file's (or the module's) own name,
+    without which a C file's head says nothing about it."""
     text = head_text(path)
-    name = re.escape(os.path.basename(path))
-    match = re.match(r'(?:\S*/)?%s:\s+(.*?)(?:\.(?:\s|$)|$)' % name, text)
-    return match.group(1) if match else ''
+    named = re.match(r'(?:\S*/)?%s:\s+' % re.escape(os.path.basename(path)), text)
+    if path.endswith(('.py', '.lua')):
+        named = named or re.match(r'(?:qio[\w.]*:\s+)?', text)
+    if not named:
+        return ''
+    return re.match(r'(.*?)(?:\.(?:\s|$)|$)', text[named.end():]).group(1)
 
 
 def folder_files(root, folder):
@@ -46,7 +50,7 @@ def folder_files(root, folder):
     if not os.path.isdir(place):
         return []
     return sorted(name for name in os.listdir(place)
-                  if name.endswith(CODE) and os.path.isfile(os.path.join(place, name)))
+                  if name.endswith(CODE) and not os.path.islink(os.path.join(place, name)))
 
 
 def folders_with_sources(root):
