@@ -80,9 +80,10 @@ bool qio_aio_context_poll(AioContext *ctx, bool blocking);
  * qio_aio_context_dispatch:
  * @timeout_ms: how long to wait for the first thing due; -1 = for ever, 0 = try
  *
- * Returns: the number of callbacks that ran, 0 on time-out or after a wake-up; -1 on error:
- * BUSY (another thread dispatches, or called from inside a callback), INTR (a signal came
- * and nothing was due), CLOSED
+ * Returns: the number of callbacks that ran (destroy notifies are some), 0 on time-out, after
+ * a wake-up, or when only events of queued watches are due, which the flat ABI's next_events
+ * takes; -1 on error: BUSY (another thread dispatches, or called from inside a callback),
+ * INTR (a signal came and nothing was due), CLOSED, SYSTEM
  */
 int qio_aio_context_dispatch(AioContext *ctx, int timeout_ms, Error **errp);
 
@@ -90,12 +91,14 @@ int qio_aio_context_dispatch(AioContext *ctx, int timeout_ms, Error **errp);
  * qio_aio_context_wait:
  *
  * Waits like a dispatch, but runs nothing.  Any thread.
- * Returns: 1 something is due, 0 time-out, -1 error (INTR, CLOSED)
+ * Returns: 1 something is due (a dispatch may still find that nothing comes of it: a layer
+ * with half a record, a wake-up), 0 time-out, -1 error (INTR, CLOSED, SYSTEM)
  */
 int qio_aio_context_wait(AioContext *ctx, int timeout_ms, Error **errp);
 
 /** qio_aio_context_run: dispatches until qio_aio_context_quit().  Loop thread.
- * Returns: 0, or -1 (BUSY, INTR, CLOSED) */
+ * Returns: 0, or -1 (BUSY, INTR, CLOSED, SYSTEM; INVAL: nothing but events of queued watches
+ * is due, which nobody can take while run dispatches) */
 int qio_aio_context_run(AioContext *ctx, Error **errp);
 /** qio_aio_context_quit: makes the current or the next run return.  Any thread. */
 void qio_aio_context_quit(AioContext *ctx);
@@ -103,14 +106,15 @@ void qio_aio_context_quit(AioContext *ctx);
  * signal handler. */
 void qio_aio_context_notify(AioContext *ctx);
 /** qio_aio_context_get_fd: the one descriptor that is readable exactly while something is
- * due.  It stays the loop's. */
+ * due.  It stays the loop's.  Returns: -1 when NULL was given and there is no main loop. */
 int qio_aio_context_get_fd(AioContext *ctx);
 
 /**
  * qio_aio_context_get_g_source:
  *
  * The loop as one source for a GMainContext; it holds a reference on the loop.
- * Returns: an unattached source, one reference to the caller
+ * Returns: an unattached source, one reference to the caller; NULL when NULL was given and
+ * there is no main loop
  */
 GSource *qio_aio_context_get_g_source(AioContext *ctx);
 
@@ -119,18 +123,24 @@ GSource *qio_aio_context_get_g_source(AioContext *ctx);
  * @io_read, @io_write: called while @fd is readable, writable; both NULL removes
  *
  * The handlers of a descriptor that is not a channel; replaces those it had.  A descriptor
- * that epoll refuses (a regular file, /dev/null) is always ready.  Any thread.
+ * that epoll refuses (a regular file, /dev/null) is always ready.  Hang-ups and errors are
+ * told to whichever is set.  Remove them before the descriptor is closed.  A failure is a
+ * warning.  Any thread.
  */
 void qio_aio_context_set_fd_handler(AioContext *ctx, int fd, IOHandler *io_read,
                                     IOHandler *io_write, void *opaque);
 
 /**
  * qio_aio_context_add_fd_watch:
+ * @ctx: the loop, NULL = qio_get_main_aio_context()
+ * @condition: of G_IO_IN, G_IO_PRI, G_IO_OUT; G_IO_ERR and G_IO_HUP come unasked
  * @func: called with the conditions that hold
  * @destroy: frees @opaque, exactly once, also on failure; on a clean stack: in a later
- * dispatch or in qio_aio_context_close()
+ * dispatch or in qio_aio_context_close(); in this call when the loop is closed already
  *
- * Any thread.  Returns: a watch, one reference to the caller, or NULL
+ * Remove the watch before the descriptor is closed.  One that was closed under its watch ends
+ * it with a last call and G_IO_NVAL, if the loop finds out.  Any thread.
+ * Returns: a watch, one reference to the caller, or NULL (INVAL, CLOSED, SYSTEM)
  */
 QIOLoopWatch *qio_aio_context_add_fd_watch(AioContext *ctx, int fd, GIOCondition condition,
                                            QIOFdFunc func, void *opaque, GDestroyNotify destroy,
@@ -158,7 +168,8 @@ QIOLoopWatch *qio_loop_watch_ref(QIOLoopWatch *watch);
 /** qio_loop_watch_unref: gives up a reference; the watch itself stays until it is removed. */
 void qio_loop_watch_unref(QIOLoopWatch *watch);
 
-/** qio_aio_co_schedule: enters @co in a later dispatch of @ctx.  Any thread. */
+/** qio_aio_co_schedule: enters @co in a later dispatch of @ctx, or in its close.  A coroutine
+ * may schedule itself, on any loop, and then yield.  Any thread. */
 void qio_aio_co_schedule(AioContext *ctx, Coroutine *co);
 
 G_END_DECLS

@@ -6,9 +6,6 @@
 #include "loop-util.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 
 /* A watch and what became of it. */
 typedef struct Seen {
@@ -533,71 +530,4 @@ TEST(more_than_a_batch)
         close_pair(fds[i]);
     }
     qio_aio_context_unref(ctx);
-}
-
-/* ---- threads ---- */
-
-typedef struct Churn {
-    AioContext *ctx;
-    int fd;
-    atomic_int calls, destroyed;
-} Churn;
-
-static gboolean churn_call(int fd, GIOCondition condition, void *opaque)
-{
-    atomic_fetch_add(&((Churn *)opaque)->calls, 1);
-    return TRUE;
-}
-
-static void churn_destroy(void *opaque)
-{
-    atomic_fetch_add(&((Churn *)opaque)->destroyed, 1);
-}
-
-enum { CHURNS = 3000 };
-
-static void *churn(void *opaque)
-{
-    Churn *c = opaque;
-
-    for (int i = 0; i < CHURNS; i++) {
-        QIOLoopWatch *watch = qio_aio_context_add_fd_watch(c->ctx, c->fd, G_IO_OUT, churn_call, c,
-                                                           churn_destroy, NULL);
-
-        CHECK_PTR(watch, !=, NULL);
-        qio_loop_watch_remove(watch);
-        qio_loop_watch_remove(watch);
-        qio_loop_watch_unref(watch);
-    }
-    return NULL;
-}
-
-static void *run(void *opaque)
-{
-    CHECK_INT(qio_aio_context_run(opaque, NULL), ==, 0);
-    return NULL;
-}
-
-TEST(added_and_removed_while_another_thread_dispatches)
-{
-    AioContext *ctx = new_loop();
-    pthread_t threads[3];
-    Churn churns[2] = { 0 };
-    int fds[2];
-
-    make_pair(fds);
-    CHECK(pthread_create(&threads[0], NULL, run, ctx) == 0);
-    for (int i = 0; i < 2; i++) {
-        churns[i].ctx = ctx;
-        churns[i].fd = fds[0];      /* both the same, so the registration is shared */
-        CHECK(pthread_create(&threads[1 + i], NULL, churn, &churns[i]) == 0);
-    }
-    pthread_join(threads[1], NULL);
-    pthread_join(threads[2], NULL);
-    qio_aio_context_quit(ctx);
-    pthread_join(threads[0], NULL);
-    qio_aio_context_unref(ctx);
-    CHECK_INT(churns[0].destroyed, ==, CHURNS);
-    CHECK_INT(churns[1].destroyed, ==, CHURNS);
-    close_pair(fds);
 }
