@@ -77,7 +77,8 @@ local function retry(fn, ...)
   repeat
     object, msg, code = fn(...)
   until object or code ~= INTR
-  return object, msg, code
+  if object then return object end
+  return nil, msg, code
 end
 
 -- ---- opening ----

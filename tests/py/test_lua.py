@@ -2,11 +2,14 @@
 """Runs the Lua specs and the guide's examples under each interpreter, and does to one what only
 an outside can: Ctrl-C."""
 
+import importlib.util
 import os
 import pathlib
 import re
+import resource
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -139,3 +142,46 @@ def test_channels_work_after_an_interrupt(lua, name):
         finally:
             child.kill()
     assert (out, err, child.returncode) == ('ok\n', '', 0)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize('lua', [pytest.param(lua, marks=pytest.mark.needs(lua)) for lua in LUAS])
+def test_no_descriptor_left_is_a_result(lua):
+    """Opening, waiting (which needs a loop) and accepting say EMFILE, and work again later."""
+    script = """
+        local qio = require "qio"
+        local a, b = qio.pair()
+        local held, msg, code = {}
+        repeat
+          held[#held + 1], msg, code = qio.file("/dev/null")
+        until code
+        assert(code == qio.errno.EMFILE and msg:find("Too many open files"), msg)
+        local task = qio.spawn(function() return b:read() end)
+        local ok, why, number = task:join()
+        assert(not ok and number == qio.errno.EMFILE, tostring(why))
+        assert(select(3, qio.pair()) == qio.errno.EMFILE)
+        assert(select(3, qio.listen("tcp://127.0.0.1:0")) == qio.errno.EMFILE)
+        for _, ch in ipairs(held) do ch:close() end
+        a:write("fine")
+        print(task:join())
+    """
+    done = subprocess.run([lua, '-e', script], capture_output=True, text=True, timeout=50,
+                          stdin=subprocess.DEVNULL, check=False,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32)))
+    assert (done.stdout, done.stderr, done.returncode) == ('fine\n', '', 0)
+
+
+def test_every_function_of_the_abi_is_there_or_left_out_for_a_reason():
+    spec = importlib.util.spec_from_file_location('abi', ROOT / 'tools/abi.py')
+    abi = importlib.util.module_from_spec(spec)
+    sys.modules['abi'] = abi        # its dataclasses look for it
+    spec.loader.exec_module(abi)
+    functions = {function.name.removeprefix('qioh_') for function in abi.parse().functions}
+    text = (ROOT / 'bindings/lua/qio_core.i').read_text(encoding='utf-8')
+    reasons = text[text.index('What is left out'):text.index('%module')]
+    script = 'for name in pairs(require "qio.core") do print(name) end'
+    there = set(subprocess.run(['lua5.4', '-e', script], capture_output=True, text=True,
+                               timeout=30, check=True).stdout.split())
+    assert len(functions) > 90
+    missing = {name for name in functions - there if not name.endswith('_unref')}
+    assert missing <= set(re.findall(r'\w+', reasons)), missing

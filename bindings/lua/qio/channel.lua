@@ -51,7 +51,8 @@ local function attempt(channel, direction, deadline, try, a, b, c, d)
   if slots[channel] then return sched.busy() end
   while true do
     local value, msg, code, extra = try(channel, a, b, c, d)
-    if value or code ~= AGAIN then return value, msg, code, extra end
+    if value then return value end
+    if code ~= AGAIN then return nil, msg, code, extra end
     if deadline == nil then deadline = deadline_of(channel) end
     if deadline == 0 then return nil, msg, code end
     local ok
@@ -68,8 +69,9 @@ end
 
 local function read_some(self, n)
   local data, msg, code = attempt(self, READ, nil, try_read, n)
+  if not data then return nil, msg, code end
   if data == "" and n > 0 then return closed() end
-  return data, msg, code
+  return data
 end
 
 local function give_back(self, parts)
@@ -103,15 +105,17 @@ local function read_record(self, delims, limit)
     local data, msg, code, length = attempt(self, READ, deadline, core.channel_read_until, cap,
                                             delims, limit, DONTWAIT)
     if data == "" then return closed() end
-    if data or code ~= TRUNCATED then return data, msg, code end
+    if data then return data end
+    if code ~= TRUNCATED then return nil, msg, code end
     cap = length or math.min(2 * cap, limit)
   end
 end
 
 local function read_line(self, keep, limit)
   local line, msg, code = read_record(self, "\n", limit)
-  if line and not keep and line:sub(-1) == "\n" then line = line:sub(1, -2) end
-  return line, msg, code
+  if not line then return nil, msg, code end
+  if not keep and line:sub(-1) == "\n" then line = line:sub(1, -2) end
+  return line
 end
 
 local FORMATS = {
@@ -181,8 +185,9 @@ function Channel:readinto(block, offset, len)
   offset = check.count(offset, 2, "readinto", 0, #block, 0)
   len = check.count(len, 3, "readinto", 0, #block - offset, #block - offset)
   local n, msg, code = attempt(self, READ, nil, core.try_readinto, block, offset, len)
+  if not n then return nil, msg, code end
   if n == 0 and len > 0 then return closed() end
-  return n, msg, code
+  return n
 end
 
 --- An iterator over lines ("l" or "L"), for `for`; an error other than the end raises.
@@ -202,8 +207,9 @@ function Channel:peek(n)
   check_channel(self, "peek")
   check.count(n, 1, "peek", 1, LINE_MAX)
   local data, msg, code = attempt(self, READ, nil, core.channel_peek, n, DONTWAIT)
+  if not data then return nil, msg, code end
   if data == "" then return closed() end
-  return data, msg, code
+  return data
 end
 
 -- ---- writing ----
@@ -382,7 +388,8 @@ local KINDS = {
 function Channel:kind()
   check_channel(self, "kind")
   local kind, msg, code = core.channel_get_kind(self)
-  return kind and KINDS[kind], msg, code
+  if not kind then return nil, msg, code end
+  return KINDS[kind]
 end
 
 --- The process at the other end of a unix socket: pid, uid, gid.
@@ -415,8 +422,9 @@ function Channel:pread(n, offset)
   check.count(n, 1, "pread", 0, 1073741824)
   check.count(offset, 2, "pread", 0, 2 ^ 53)
   local data, msg, code = core.channel_pread(self, n, offset)
+  if not data then return nil, msg, code end
   if data == "" and n > 0 then return closed() end
-  return data, msg, code
+  return data
 end
 
 function Channel:pwrite(data, offset)

@@ -41,13 +41,12 @@ local waiter_fn                                 -- setwaiter's function
 local Task = {}
 Task.__index = Task
 
+-- The loop, or nil, message, code: it takes descriptors to make one.
 local function get_loop()
-  if not loop then
-    local msg, code
-    loop, msg, code = core.loop_new()
-    if not loop then error("cannot make the event loop: " .. msg .. " (" .. code .. ")", 0) end
-  end
-  return loop
+  if loop then return loop end
+  local made, msg, code = core.loop_new()
+  loop = made
+  return made, msg, code
 end
 
 -- The running task, or nil.
@@ -89,7 +88,7 @@ local function wake(w, ok, msg, code)
   if w.co then
     tail = tail + 1
     ready[tail] = w
-    if hosted and turning == 0 then core.loop_wakeup(get_loop()) end
+    if hosted and turning == 0 then core.loop_wakeup(loop) end
   end
 end
 
@@ -215,7 +214,8 @@ end
 -- happened, or nil, message, code.  The interpreter's Ctrl-C raises at the first instruction
 -- after a call into C, so the state is put right outside a pcall.
 local function turn(timeout_ms)
-  get_loop()
+  local made, why, number = get_loop()
+  if not made then return nil, why, number end
   if head <= tail then timeout_ms = 0 end
   turning = turning + 1
   local ok, n, msg, code = pcall(turn_body, timeout_ms)
@@ -247,10 +247,10 @@ local function suspend_task(task, deadline)
   end
   local cookie, timer
   if deadline then
-    local msg, code
+    local ok, msg, code = get_loop()
+    if not ok then return nil, msg, code end
     cookie = next_cookie()
-    timer, msg, code = core.watch_new_timer_queued(get_loop(), milliseconds_until(deadline), 0,
-                                                   cookie)
+    timer, msg, code = core.watch_new_timer_queued(loop, milliseconds_until(deadline), 0, cookie)
     if not timer then return nil, msg, code end
     deadlines[cookie] = task
   end
@@ -323,7 +323,8 @@ function sched.wait(object, direction, deadline)
   end
   local slots = waiting[direction]
   if slots[object] then return sched.busy() end
-  local ok, msg, code = arm(get_loop(), object, direction)
+  local ok, msg, code = get_loop()
+  if ok then ok, msg, code = arm(loop, object, direction) end
   if not ok then return nil, msg, code end
   return suspend(w, slots, object, deadline)
 end
@@ -341,9 +342,11 @@ end
 function sched.wait_fd(fd)
   refuse_in_callback("waiting for an exit")
   local cookie, w = next_cookie(), current() or {}
-  local watch, msg, code = core.watch_new_fd_queued(get_loop(), fd, core.IN, cookie)
+  local ok, msg, code = get_loop()
+  if not ok then return nil, msg, code end
+  local watch
+  watch, msg, code = core.watch_new_fd_queued(loop, fd, core.IN, cookie)
   if not watch then return nil, msg, code end
-  local ok
   ok, msg, code = suspend(w, wakeups, cookie)
   core.watch_remove(watch)
   return ok, msg, code
@@ -352,8 +355,8 @@ end
 function sched.sleep(seconds)
   refuse_in_callback("sleeping")
   local ok, msg, code = suspend(current() or {}, {}, 1, now() + seconds * 1000)
-  if code == TIMEOUT then return true end
-  return ok, msg, code
+  if ok or code == TIMEOUT then return true end
+  return nil, msg, code
 end
 
 -- ---- tasks ----
@@ -459,9 +462,11 @@ end
 
 -- The descriptor that is readable while there is something to do.
 function sched.pollfd()
+  local ok, msg, code = get_loop()
+  if not ok then return nil, msg, code end
   hosted = true
-  if head <= tail then core.loop_wakeup(get_loop()) end
-  return core.loop_get_fd(get_loop())
+  if head <= tail then core.loop_wakeup(loop) end
+  return core.loop_get_fd(loop)
 end
 
 function sched.setwaiter(fn)
