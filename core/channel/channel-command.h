@@ -79,8 +79,8 @@ int qio_channel_command_get_exit_status(QIOChannelCommand *ioc, int *exit_status
  * Returns: 1 ended, 0 time-out, -1 error (INTR when @interruptible) */
 int qio_channel_command_wait_exit(QIOChannelCommand *ioc, int timeout_ms, bool interruptible,
                                   Error **errp);
-/** qio_channel_command_get_pidfd: readable once the child has ended; stays the channel's; -1 when
- * there is none. */
+/** qio_channel_command_get_pidfd: readable once the child has ended; stays the channel's, which
+ * has none any more once it is closed and the child has ended; -1 when there is none. */
 int qio_channel_command_get_pidfd(QIOChannelCommand *ioc);
 /** qio_channel_command_take_stderr: the read end of its standard error, once.  Returns: a channel
  * for the caller, or NULL (NOTSUP: not piped; BUSY: taken already) */

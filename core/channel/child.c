@@ -26,7 +26,9 @@ struct QIOChild {
     pthread_mutex_t lock;
     pid_t pid;
     pid_t owner;            /* the process it is a child of: a fork of that must not touch it */
-    int pidfd;              /* -1 = not tracked (yet) */
+    int pidfd;              /* -1 = not tracked (yet), or of no more use */
+    int sleepers;           /* threads that poll the pidfd */
+    bool finished;          /* the channel is closed: nobody else has a use for the pidfd */
     bool ended;
     int status;             /* -1 = unknown, or ended by signum */
     int signum;
@@ -105,6 +107,15 @@ static bool update(QIOChild *child)
         set_ended(child, -1, 0);        /* somebody else was told */
     }
     return child->ended;
+}
+
+/* A closed channel that is still referenced holds no descriptor, once the status is known. */
+static void drop_pidfd(QIOChild *child)
+{
+    if (child->finished && child->ended && child->sleepers == 0 && child->pidfd >= 0) {
+        sys_close(child->pidfd);
+        child->pidfd = -1;
+    }
 }
 
 /* ---- orphans ---- */
@@ -233,6 +244,7 @@ bool qio_child_has_ended(QIOChild *child, int *status, int *signum)
     reap_orphans();
     pthread_mutex_lock(&child->lock);
     ended = update(child);
+    drop_pidfd(child);
     if (status) {
         *status = child->status;
     }
@@ -243,17 +255,42 @@ bool qio_child_has_ended(QIOChild *child, int *status, int *signum)
     return ended;
 }
 
+/* Sleeps until the child may have ended.  Results as qio_poll_fds(); -1 and ENODEV: not tracked. */
+static int sleep_until_ended(QIOChild *child, int64_t deadline_ns, bool interruptible)
+{
+    struct pollfd pfd = { .events = POLLIN };
+    int number, r;
+
+    pthread_mutex_lock(&child->lock);
+    track(child);
+    if (child->pidfd < 0) {
+        r = child->ended;
+        pthread_mutex_unlock(&child->lock);
+        errno = ENODEV;
+        return r ? 1 : -1;
+    }
+    pfd.fd = child->pidfd;
+    child->sleepers++;
+    pthread_mutex_unlock(&child->lock);
+    r = qio_poll_fds(&pfd, 1, deadline_ns, interruptible);
+    number = errno;
+    pthread_mutex_lock(&child->lock);
+    child->sleepers--;
+    drop_pidfd(child);
+    pthread_mutex_unlock(&child->lock);
+    errno = number;
+    return r;
+}
+
 int qio_child_wait(QIOChild *child, int64_t deadline_ns, bool interruptible, Error **errp)
 {
     while (!qio_child_has_ended(child, NULL, NULL)) {
-        struct pollfd pfd = { .fd = qio_child_get_pidfd(child), .events = POLLIN };
-        int r;
+        int r = sleep_until_ended(child, deadline_ns, interruptible);
 
-        if (pfd.fd < 0) {
+        if (r < 0 && errno == ENODEV) {
             qio_error_set(errp, QIO_ERROR_NOTSUP, "the child process cannot be waited for");
             return -1;
         }
-        r = qio_poll_fds(&pfd, 1, deadline_ns, interruptible);
         if (r > 0 && !qio_child_has_ended(child, NULL, NULL)) {
             int64_t look_ns = sys_now_ns() + HELD_LOOK_MS * INT64_C(1000000);
 
@@ -307,10 +344,10 @@ int qio_child_kill(QIOChild *child, int signum, Error **errp)
     return 0;
 }
 
-void qio_child_finish(QIOChild *child, int grace_ms)
+/* Gives the child time to end by itself, then a signal, then none. */
+static void end_child(QIOChild *child, int grace_ms)
 {
-    if (child->owner != sys_getpid() ||
-        qio_child_wait(child, sys_deadline_ns(grace_ms), false, NULL) == 1) {
+    if (qio_child_wait(child, sys_deadline_ns(grace_ms), false, NULL) == 1) {
         return;
     }
     qio_child_kill(child, SIGTERM, NULL);
@@ -319,4 +356,16 @@ void qio_child_finish(QIOChild *child, int grace_ms)
     }
     qio_child_kill(child, SIGKILL, NULL);
     qio_child_wait(child, sys_deadline_ns(KILL_GRACE_MS), false, NULL);
+}
+
+void qio_child_finish(QIOChild *child, int grace_ms)
+{
+    if (child->owner != sys_getpid()) {
+        return;
+    }
+    end_child(child, grace_ms);
+    pthread_mutex_lock(&child->lock);
+    child->finished = true;
+    drop_pidfd(child);
+    pthread_mutex_unlock(&child->lock);
 }

@@ -24,7 +24,8 @@ QIOChild *qio_child_new_spawned(pid_t pid, Error **errp);
 void qio_child_free(QIOChild *child);
 
 pid_t qio_child_get_pid(QIOChild *child);
-/* Readable once it has ended; -1 when it is not tracked.  Stays open until the free. */
+/* Readable once it has ended; -1 when it is not tracked.  Stays open until the free, or until
+ * qio_child_finish() and the end of the child. */
 int qio_child_get_pidfd(QIOChild *child);
 /* Never waits.  Whether it has ended; status -1 = unknown, or ended by signal signum. */
 bool qio_child_has_ended(QIOChild *child, int *status, int *signum);
@@ -33,7 +34,8 @@ bool qio_child_has_ended(QIOChild *child, int *status, int *signum);
 int qio_child_wait(QIOChild *child, int64_t deadline_ns, bool interruptible, Error **errp);
 /* Returns: 0, also when it has ended; -1 (INVAL, NOTSUP, SYSTEM). */
 int qio_child_kill(QIOChild *child, int signum, Error **errp);
-/* Waits for its end: for grace_ms, then SIGTERM and grace_ms again, then SIGKILL. */
+/* Waits for its end: for grace_ms, then SIGTERM and grace_ms again, then SIGKILL.  From then on
+ * the pidfd is closed as soon as the child has ended. */
 void qio_child_finish(QIOChild *child, int grace_ms);
 
 #endif

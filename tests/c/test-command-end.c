@@ -154,6 +154,30 @@ static bool is_our_child(pid_t pid)
 }
 
 /* Dropped without a close: nothing waits, and the next command reaps. */
+static void *wait_for_exit(void *opaque)
+{
+    CHECK_INT(qio_channel_command_wait_exit(opaque, -1, false, NULL), ==, 1);
+    return NULL;
+}
+
+/* Whoever keeps a closed channel, for its exit status, keeps no descriptor. */
+TEST(a_closed_command_holds_no_descriptor)
+{
+    QIOChannelCommand *ioc = cat();
+    int pidfd = qio_channel_command_get_pidfd(ioc);
+    pthread_t sleeper;
+
+    CHECK_INT(fcntl(pidfd, F_GETFD), ==, FD_CLOEXEC);
+    CHECK_INT(pthread_create(&sleeper, NULL, wait_for_exit, ioc), ==, 0);
+    CHECK_INT(qio_channel_close(QIO_CHANNEL(ioc), NULL), ==, 0);
+    CHECK_INT(pthread_join(sleeper, NULL), ==, 0);
+    CHECK_INT(fcntl(pidfd, F_GETFD), ==, -1);
+    CHECK_INT(qio_channel_command_get_pidfd(ioc), ==, -1);
+    CHECK_INT(qio_channel_command_kill(ioc, SIGTERM, NULL), ==, 0);
+    check_ended(ioc, 0, 0);
+    qio_object_unref(ioc);
+}
+
 TEST(no_zombie_without_close)
 {
     QIOChannelCommand *ioc = cat();
