@@ -56,7 +56,7 @@ def connect(uri: str, *, timeout: Timeout = ..., **keys: Value) -> Channel:
     null:, buffer:.  timeout: seconds or a Deadline for all of it (30 s by default), None for no
     limit.  exec: needs allow="all", because a URI often comes from a configuration file.
     """
-    return _qio.channel_open_uri(uri, _options(keys), timeout)
+    return _qio.channel_open_uri(uri, _options(keys) or {}, timeout)
 
 
 def listen(uri: str, *, backlog: int | None = None, **keys: Value) -> Listener:
