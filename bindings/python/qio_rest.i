@@ -27,7 +27,8 @@
 
 %method(qioh_loop, x_run, run, "($self, /)", "Call what is due until quit().")
 %method_kw(qioh_loop, x_run_once, run_once, "($self, /, timeout=None)",
-           "Wait until something is due and call it.  The number of calls, 0 on time-out.")
+           "Wait until something is due and call it.  The number of calls; 0 on time-out, and also when\n"
+           "wakeup() or work of the loop's own ended the wait.")
 %method(qioh_loop, quit, quit, "($self, /)", "Make the current or next run() return.  Any thread.")
 %method(qioh_loop, wakeup, wakeup, "($self, /)",
         "Make the current or next wait return.  Any thread.")
