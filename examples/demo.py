@@ -26,6 +26,7 @@ from qmp import CommandError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1024 * 1024
+FOLDER_MAX = 80                 # bytes: the path of a unix socket has at most 107
 TIMEOUT = 30                    # seconds for a program that the demo starts
 
 # What the steps run, and the Debian package that has it.
@@ -174,11 +175,15 @@ STEPS = [Demo.start_storage_daemon, Demo.read_over_nbd, Demo.list_exports, Demo.
          Demo.serve_clients, Demo.stop_storage_daemon]
 
 
-def check_programs():
+def check_surroundings():
     missing = [f'{name} (Debian package {package})' for name, package in PROGRAMS.items()
                if shutil.which(name) is None]
     if missing:
         sys.exit(f'demo: not installed: {", ".join(missing)}')
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > FOLDER_MAX:
+        sys.exit(f'demo: {folder} is too long a name for a folder of unix sockets: set TMPDIR to '
+                 f'one of at most {FOLDER_MAX} bytes')
 
 
 def run_steps(demo, times):
@@ -207,7 +212,7 @@ def on_sigterm(signum, frame):
 
 
 def main():
-    check_programs()
+    check_surroundings()
     signal.signal(signal.SIGTERM, on_sigterm)
     times = []
     try:

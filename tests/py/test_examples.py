@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -315,28 +316,33 @@ def test_exports_luajit_byte_by_byte_end(scripted_server):
 
 # ---- the demo itself ----
 
-def demo_env(tmp_path, **env):
-    folder = tmp_path / 'tmp'
-    folder.mkdir(exist_ok=True)
+@pytest.fixture
+def short_tmp():
+    """A folder for the demo's own, with a short name because of the sockets."""
+    with tempfile.TemporaryDirectory(prefix='qio-test-') as folder:
+        yield pathlib.Path(folder)
+
+
+def demo_env(folder, **env):
     return {**os.environ, 'TMPDIR': str(folder), **env}
 
 
 @pytest.mark.needs(*DEMO_TOOLS)
-def test_demo(tmp_path):
-    text = output_of(PYTHON, '-X', 'dev', EXAMPLES / 'demo.py', env=demo_env(tmp_path))
+def test_demo(short_tmp):
+    text = output_of(PYTHON, '-X', 'dev', EXAMPLES / 'demo.py', env=demo_env(short_tmp))
     assert re.findall(r'^  (\d)\. ', text, re.M) == list('123456')
     assert len(re.findall(r'^     took \d+ ms$', text, re.M)) == 6
     assert 'all steps verified' in text
-    assert os.listdir(tmp_path / 'tmp') == []
+    assert os.listdir(short_tmp) == []
 
 
-def with_fake(tmp_path, name, script):
+def with_fake(short_tmp, tmp_path, name, script):
     """An environment in which a program is replaced."""
     folder = tmp_path / 'bin'
     folder.mkdir()
     (folder / name).write_text(script)
     (folder / name).chmod(0o755)
-    return demo_env(tmp_path, PATH=f'{folder}:{os.environ["PATH"]}')
+    return demo_env(short_tmp, PATH=f'{folder}:{os.environ["PATH"]}')
 
 
 @pytest.mark.needs(*DEMO_TOOLS)
@@ -345,12 +351,12 @@ def with_fake(tmp_path, name, script):
     ('lua5.4', '#!/bin/sh\necho told a lie; exit 1\n', 2, 'ended with status 1'),
     ('luajit', '#!/bin/sh\necho export none\necho end\n', 3, 'not so: these are the two exports'),
 ])
-def test_demo_fails_on_a_mismatch(tmp_path, name, script, number, message):
-    done = run(PYTHON, EXAMPLES / 'demo.py', env=with_fake(tmp_path, name, script))
+def test_demo_fails_on_a_mismatch(short_tmp, tmp_path, name, script, number, message):
+    done = run(PYTHON, EXAMPLES / 'demo.py', env=with_fake(short_tmp, tmp_path, name, script))
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f'demo: FAILED in step {number} ') and message in last
-    assert os.listdir(tmp_path / 'tmp') == []
+    assert os.listdir(short_tmp) == []
 
 
 def test_demo_names_what_is_missing(tmp_path):
@@ -361,10 +367,20 @@ def test_demo_names_what_is_missing(tmp_path):
 
 
 @pytest.mark.needs(*DEMO_TOOLS)
+def test_demo_names_a_folder_that_is_too_long(tmp_path):
+    folder = tmp_path / ('x' * 80)
+    folder.mkdir()
+    done = run(PYTHON, EXAMPLES / 'demo.py', env=demo_env(folder))
+    assert done.returncode == 1
+    assert 'set TMPDIR to one of at most 80 bytes' in done.stderr
+
+
+@pytest.mark.needs(*DEMO_TOOLS)
 @pytest.mark.parametrize('signum, status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_demo_cleans_up_after_a_signal(tmp_path, signum, status):
+def test_demo_cleans_up_after_a_signal(short_tmp, tmp_path, signum, status):
     """It is stopped while it waits for a program of step 2 that never ends."""
-    env = with_fake(tmp_path, 'lua5.4', '#!/bin/sh\necho waiting as $$\nexec sleep 600\n')
+    env = with_fake(short_tmp, tmp_path, 'lua5.4',
+                    '#!/bin/sh\necho waiting as $$\nexec sleep 600\n')
     with subprocess.Popen([PYTHON, EXAMPLES / 'demo.py'], env=env, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         pids = []
@@ -379,7 +395,7 @@ def test_demo_cleans_up_after_a_signal(tmp_path, signum, status):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
-    assert os.listdir(tmp_path / 'tmp') == []
+    assert os.listdir(short_tmp) == []
 
 
 def test_every_example_is_run_here():
