@@ -244,7 +244,6 @@ void qio_channel_yield(QIOChannel *ioc, GIOCondition condition)
 
 void qio_channel_cancel_yields(QIOChannel *ioc, GIOCondition condition)
 {
-    AioContext *ctx = context_of(ioc);
     QIOYield *yield;
     int way;
 
@@ -254,7 +253,8 @@ void qio_channel_cancel_yields(QIOChannel *ioc, GIOCondition condition)
             continue;
         }
         while ((yield = queue_take_first(ioc, way, QIO_ERROR_CANCELLED))) {
-            qio_aio_co_schedule(ctx, yield->co);
+            /* Asked for here only: looking for it may make the main loop. */
+            qio_aio_co_schedule(context_of(ioc), yield->co);
         }
         drop_yield_watch(ioc, way);
     }
