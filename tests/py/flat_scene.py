@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Something to call every function of the flat ABI with: live handles, and arguments that are
+right, by the type and name of each parameter.  No call made with them waits."""
+
+import ctypes
+import os
+
+from flat import CALLBACKS, CONST, STRUCTS, is_handle, lib, new_error
+
+glib = ctypes.CDLL('libglib-2.0.so.0')
+glib.g_main_context_new.restype = ctypes.c_void_p
+glib.g_main_context_unref.argtypes = [ctypes.c_void_p]
+
+KINDS = {
+    'qioh_channel *': CONST.QIOH_KIND_CHANNEL,
+    'qioh_listener *': CONST.QIOH_KIND_LISTENER,
+    'qioh_loop *': CONST.QIOH_KIND_LOOP,
+    'qioh_watch *': CONST.QIOH_KIND_WATCH,
+    'qioh_fdset *': CONST.QIOH_KIND_FDSET,
+    'qioh_options *': CONST.QIOH_KIND_OPTIONS,
+}
+
+# Where a handle may be NULL: settings, and descriptors that a transfer need not have.
+OPTIONAL = {'options', 'fds'}
+
+
+def is_optional(function, index):
+    return index > 0 and function.parameters[index].name in OPTIONAL or (
+        function.name == 'qioh_channel_new_command' and index == 1)
+
+
+class Scene:
+    """One of each handle, and what the arguments need to stay alive."""
+
+    def __init__(self, directory):
+        self.directory = str(directory)
+        self.keep = []
+        self.fds = []
+        self.contexts = []
+        self.releases = 0
+        self.results = []
+        error = new_error()
+        pair = (ctypes.c_void_p * 2)()
+        assert lib.qioh_channel_new_pair(ctypes.addressof(pair), error) == 0
+        self.peer = pair[1]
+        self.loop_of_watch = lib.qioh_loop_new(error)
+        self.handles = {
+            'qioh_channel *': pair[0],
+            'qioh_loop *': lib.qioh_loop_new(error),
+            'qioh_fdset *': lib.qioh_fdset_new(error),
+            'qioh_options *': lib.qioh_options_new(error),
+            'qioh_listener *': lib.qioh_listener_open_uri(b'tcp://127.0.0.1:0', None, error),
+            'qioh_watch *': lib.qioh_watch_new_timer_queued(self.loop_of_watch, 100000, 0, 1,
+                                                            error),
+        }
+        assert all(self.handles.values()), error.message
+        # So that nothing waits: something to read, and a loop that was told to quit.
+        assert lib.qioh_channel_set_blocking(pair[0], 0, error) == 0
+        assert lib.qioh_channel_write_all(self.peer, b'0123456789abcdef', 16, error) == 0
+        assert lib.qioh_loop_quit(self.handles['qioh_loop *'], error) == 0
+        assert lib.qioh_fdset_add(self.handles['qioh_fdset *'], self.new_fd(), error) == 0
+
+    def new_fd(self):
+        fd = os.open('/dev/null', os.O_RDWR | os.O_CLOEXEC)
+        self.fds.append(fd)
+        return fd
+
+    def callback(self, type_name):
+        def ignore(*arguments):
+            return 0
+
+        def count(user_data):
+            self.releases += 1
+
+        made = CALLBACKS[type_name](count if type_name == 'qioh_release_fn' else ignore)
+        self.keep.append(made)
+        return made
+
+    def buffer(self, size=64):
+        made = ctypes.create_string_buffer(size)
+        self.keep.append(made)
+        return ctypes.addressof(made)
+
+    def iovec(self):
+        made = STRUCTS['qioh_iovec'](self.buffer(), 8)
+        self.keep.append(made)
+        return ctypes.pointer(made)
+
+    def argv(self):
+        made = (ctypes.c_char_p * 2)(b'true', None)
+        self.keep.append(made)
+        return ctypes.addressof(made)
+
+    def events(self):
+        made = (STRUCTS['qioh_event'] * 4)()
+        self.keep.append(made)
+        return ctypes.cast(made, ctypes.POINTER(STRUCTS['qioh_event']))
+
+    def argument(self, function, parameter):
+        """A right value by name, else by type; an unknown parameter is a KeyError."""
+        if is_handle(parameter.type):
+            if function.name in ('qioh_channel_open_uri', 'qioh_listener_open_uri',
+                                 'qioh_channel_new_command'):
+                return None
+            return self.handles[parameter.type]
+        if parameter.type in CALLBACKS:
+            return self.callback(parameter.type)
+        special = {
+            ('qioh_listener_open_uri', 'uri'): b'tcp://127.0.0.1:0',
+            ('qioh_options_set_int', 'key'): b'backlog',
+            ('qioh_options_add_str', 'key'): b'env',
+            ('qioh_options_add_str', 'value'): b'A=b',
+            ('qioh_options_set_bytes', 'key'): b'name',
+            ('qioh_options_set_int', 'value'): 5,
+            ('qioh_channel_set_name', 'name'): b'a name',
+        }
+        if (function.name, parameter.name) in special:
+            return special[function.name, parameter.name]
+        return {
+            'buf': self.buffer, 'key': lambda: b'name', 'value': lambda: b'x',
+            'len': lambda: 8, 'cap': lambda: 4 if 'events' in function.name else 64,
+            'iov': self.iovec, 'niov': lambda: 1, 'delims': self.iovec, 'ndelims': lambda: 1,
+            'limit': lambda: 64, 'flags': lambda: CONST.QIOH_DONTWAIT,
+            'handle': lambda: self.handles['qioh_channel *'], 'kind': lambda: 4,
+            'code': lambda: CONST.QIOH_E_INTR, 'uri': lambda: b'null:', 'fd': self.fd_argument(
+                function), 'out2': self.buffer, 'argv': self.argv,
+            'path': lambda: os.fsencode(os.path.join(self.directory, 'file')),
+            'mode': lambda: b'rw', 'permissions': lambda: 0o600,
+            'condition': lambda: CONST.QIOH_IN, 'timeout_ms': self.timeout_argument(parameter),
+            'enabled': lambda: 0, 'how': lambda: CONST.QIOH_SHUTDOWN_WRITE,
+            'offset': lambda: 0, 'whence': lambda: 0, 'feature': lambda: 0,
+            'events': self.buffer if parameter.type == 'uint32_t *' else self.events,
+            'pid': self.buffer, 'uid': self.buffer, 'gid': self.buffer,
+            'exit_status': self.buffer,
+            'signum': (lambda: 0) if parameter.type == 'int32_t' else self.buffer,
+            'index': lambda: 0, 'cookie': lambda: 7, 'user_data': lambda: 1,
+            'after_ms': lambda: 100000, 'every_ms': lambda: 0, 'main_context': self.main_context,
+        }[parameter.name]()
+
+    def main_context(self):
+        """One of its own: the default one would keep a descriptor for good."""
+        context = glib.g_main_context_new()
+        self.contexts.append(context)
+        return context
+
+    def fd_argument(self, function):
+        if function.name in ('qioh_channel_get_poll',):
+            return self.buffer
+        return self.new_fd
+
+    def timeout_argument(self, parameter):
+        return self.buffer if parameter.type == 'int32_t *' else lambda: 0
+
+    def arguments(self, function, error):
+        return [error if parameter.type == 'qioh_error *' else self.argument(function, parameter)
+                for parameter in function.parameters]
+
+    def took(self, function, result, arguments):
+        """Gives up what a call that went well has made."""
+        if is_handle(function.result) and result:
+            noun = function.result[:-2]
+            if noun == 'qioh_channel' and function.name != 'qioh_channel_ref':
+                lib.qioh_channel_close(result, None)        # a command: waits for its child
+            getattr(lib, noun + '_unref')(result)
+        if function.name == 'qioh_channel_new_pair' and result == 0:
+            made = (ctypes.c_void_p * 2).from_address(arguments[0])
+            lib.qioh_channel_unref(made[0])
+            lib.qioh_channel_unref(made[1])
+        if function.name == 'qioh_channel_new_fd' and result:
+            self.fds.remove(arguments[0])
+        if function.name.endswith(('_take_fd', '_dup_fd')) and result >= 0:
+            os.close(result)
+
+    def end(self):
+        for type_name, handle in self.handles.items():
+            getattr(lib, type_name[:-2] + '_unref')(handle)
+        lib.qioh_channel_unref(self.peer)
+        lib.qioh_loop_unref(self.loop_of_watch)
+        for context in self.contexts:
+            glib.g_main_context_unref(context)
+        for fd in self.fds:
+            os.close(fd)
