@@ -441,6 +441,8 @@ static void schedules_and_ends(void *opaque)
 TEST(schedule_misuse)
 {
     AioContext *ctx = qio_aio_context_new(NULL);
+    Coroutine *co;
+    int runs = 0;
 
     expect_complaints();
     qio_coroutine_enter(qio_coroutine_create(schedules_twice, ctx));
@@ -451,6 +453,15 @@ TEST(schedule_misuse)
     CHECK_INT(complaints, ==, 2);
     CHECK_STR_HAS(complaint, "ended");
     CHECK_INT(qio_aio_context_dispatch(ctx, 0, NULL), ==, 0);
+    qio_aio_context_close(ctx, NULL);
+    qio_coroutine_enter(qio_coroutine_create(schedules_and_ends, ctx));
+    CHECK_INT(complaints, ==, 3);
+    co = qio_coroutine_create(nothing, &runs);
+    qio_aio_co_schedule(ctx, co);
+    CHECK_INT(complaints, ==, 4);
+    CHECK_STR_HAS(complaint, "closed");
+    qio_coroutine_enter(co);
+    CHECK_INT(runs, ==, 1);
     qio_aio_context_unref(ctx);
 }
 

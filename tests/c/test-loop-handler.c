@@ -71,3 +71,27 @@ TEST(write_handler_hears_of_a_hang_up)
     qio_aio_context_unref(h.ctx);
     close(fds[0]);
 }
+
+static int warnings;
+
+static void note_warning(const char *domain, GLogLevelFlags level, const char *message,
+                         void *opaque)
+{
+    CHECK_STR_HAS(message, "descriptor 900");
+    warnings++;
+}
+
+TEST(handlers_that_cannot_be)
+{
+    Handlers h = { .ctx = new_loop() };
+
+    g_log_set_always_fatal(G_LOG_LEVEL_ERROR);
+    g_log_set_default_handler(note_warning, NULL);
+    warnings = 0;
+    qio_aio_context_set_fd_handler(h.ctx, 900, on_read, NULL, &h);
+    CHECK_INT(warnings, ==, 1);
+    qio_aio_context_close(h.ctx, NULL);
+    qio_aio_context_set_fd_handler(h.ctx, 900, on_read, NULL, &h);
+    CHECK_INT(warnings, ==, 2);
+    qio_aio_context_unref(h.ctx);
+}

@@ -1,120 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * test-loop-subject.c: watches on subjects: readiness in software, descriptors that only mean
- * "ask again", registrations that stay for the next waiter, and the end of a subject.
+ * "ask again", registrations that stay for the next waiter.
  */
-#include "loop-util.h"
+#include "loop-subject.h"
 
 #include <fcntl.h>
 #include <pthread.h>
-
-/* A subject whose readiness is a number, and what became of its watch. */
-typedef struct Subject {
-    QIOLoopSubjectOps ops;      /* first: the functions find the rest */
-    int soft;                   /* how many calls it is ready for in software */
-    int fd;                     /* -1: none */
-    GIOCondition fd_events;
-    bool opens;                 /* an event of the descriptor makes it ready once */
-    int advances, polls, refs;
-
-    int calls, destroyed, keep;
-    GIOCondition condition;
-    QIOLoopWatch *watch;
-    AioContext *ctx;
-    void (*act)(struct Subject *s);
-} Subject;
-
-static GIOCondition advance(void *subject, GIOCondition wanted)
-{
-    Subject *s = subject;
-    struct pollfd pfd = { .fd = s->fd, .events = s->fd_events };
-    char byte;
-
-    CHECK(!s->ctx || qio_loop_is_dispatching(s->ctx));
-    s->advances++;
-    if (s->opens && poll(&pfd, 1, 0) == 1 && read(s->fd, &byte, 1) == 1 && byte == '!') {
-        s->soft++;
-    }
-    return s->soft > 0 ? wanted & G_IO_IN : 0;
-}
-
-static int name_fds(void *subject, GIOCondition wanted, QIOPollFd *out, int cap)
-{
-    Subject *s = subject;
-
-    CHECK_INT(cap, ==, QIO_POLL_MAX);
-    s->polls++;
-    if (s->fd < 0) {
-        return 0;
-    }
-    out[0] = (QIOPollFd) { .fd = s->fd, .events = s->fd_events ? s->fd_events : wanted };
-    return 1;
-}
-
-static void ref(void *subject)
-{
-    ((Subject *)subject)->refs++;
-}
-
-static void unref(void *subject)
-{
-    ((Subject *)subject)->refs--;
-}
-
-static Subject layer(int fd)
-{
-    return (Subject) {
-        .ops = { .advance = advance, .poll = name_fds, .ref = ref, .unref = unref },
-        .fd = fd, .fd_events = G_IO_IN, .opens = fd >= 0,
-    };
-}
-
-static Subject direct(int fd)
-{
-    return (Subject) {
-        .ops = { .poll = name_fds, .direct = true, .ref = ref, .unref = unref }, .fd = fd,
-    };
-}
-
-static gboolean on_ready(QIOLoopWatch *watch, GIOCondition condition, void *opaque)
-{
-    Subject *s = opaque;
-
-    CHECK_PTR(watch, ==, s->watch);
-    CHECK_INT(s->refs, ==, 1);
-    CHECK_INT(s->destroyed, ==, 0);
-    s->calls++;
-    s->condition = condition;
-    if (s->soft > 0) {
-        s->soft--;
-    }
-    if (s->act) {
-        s->act(s);
-    }
-    return s->keep == 0 || s->calls < s->keep;
-}
-
-static void on_destroy(void *opaque)
-{
-    ((Subject *)opaque)->destroyed++;
-}
-
-static void watch(AioContext *ctx, Subject *s, GIOCondition condition)
-{
-    Error *err = NULL;
-
-    s->ctx = ctx;
-    s->watch = qio_loop_add_subject(ctx, s, &s->ops, condition, on_ready, s, on_destroy, &err);
-    CHECK_PTR(err, ==, NULL);
-    CHECK_PTR(s->watch, !=, NULL);
-}
-
-static void drop(Subject *s)
-{
-    qio_loop_watch_remove(s->watch);
-    qio_loop_watch_unref(s->watch);
-    CHECK_INT(s->refs, ==, 0);
-}
 
 /* ---- software ---- */
 
@@ -375,7 +267,49 @@ TEST(direct_on_a_file_is_always_ready)
     qio_aio_context_unref(ctx);
 }
 
+TEST(a_layer_on_a_file)
+{
+    AioContext *ctx = new_loop();
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    Subject s = layer(fd);
+
+    /* Its descriptor always has an event: each turn asks, and only asks. */
+    s.opens = false;
+    watch(ctx, &s, G_IO_IN);
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(qio_aio_context_dispatch(ctx, 0, NULL), ==, 0);
+        CHECK(is_readable(ctx));
+    }
+    s.soft = 1;
+    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 1);
+    drop(&s);
+    CHECK_INT(qio_aio_context_dispatch(ctx, 0, NULL), ==, 1);
+    check_quiet(ctx);
+    close(fd);
+    qio_aio_context_unref(ctx);
+}
+
 /* ---- a registration stays for the next waiter ---- */
+
+TEST(beside_another_on_the_same_descriptor)
+{
+    AioContext *ctx = new_loop();
+    int fds[2];
+    Subject both, in;
+
+    make_pair(fds);
+    both = direct(fds[0]);
+    in = direct(fds[0]);
+    seam_install();
+    watch(ctx, &both, G_IO_IN | G_IO_OUT);
+    watch(ctx, &in, G_IO_IN);
+    CHECK_INT(seam_hits(SEAM_epoll_ctl), ==, 1);
+    seam_remove();
+    drop(&both);
+    drop(&in);
+    close_pair(fds);
+    qio_aio_context_unref(ctx);
+}
 
 TEST(waiting_again_needs_no_add_and_del)
 {
@@ -499,136 +433,4 @@ TEST(a_layer_is_asked_when_its_descriptor_is_forgotten)
     check_quiet(ctx);
     drop(&s);
     qio_aio_context_unref(ctx);
-}
-
-/* ---- the end of a subject ---- */
-
-TEST(one_last_call)
-{
-    AioContext *ctx = new_loop();
-    int fds[2];
-    Subject s;
-
-    make_pair(fds);
-    s = direct(fds[0]);
-    watch(ctx, &s, G_IO_IN);
-    qio_loop_watch_end(s.watch);
-    qio_loop_watch_end(s.watch);
-    close_pair(fds);
-    CHECK(is_readable(ctx));
-    CHECK_INT(s.calls, ==, 0);
-    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 1);
-    CHECK_INT(s.condition, ==, G_IO_IN | G_IO_NVAL);
-    /* TRUE does not keep it. */
-    CHECK(qio_loop_watch_is_removed(s.watch));
-    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 1);
-    CHECK_INT(s.destroyed, ==, 1);
-    check_quiet(ctx);
-    CHECK_INT(s.calls, ==, 1);
-    qio_loop_watch_end(s.watch);
-    drop(&s);
-    qio_aio_context_unref(ctx);
-}
-
-static void end_self(Subject *s)
-{
-    qio_loop_watch_end(s->watch);
-}
-
-TEST(ended_inside_its_callback)
-{
-    AioContext *ctx = new_loop();
-    Subject s = layer(-1);
-
-    s.soft = 5;
-    s.act = end_self;
-    watch(ctx, &s, G_IO_IN);
-    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 1);
-    CHECK_INT(s.condition, ==, G_IO_IN);
-    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 1);
-    CHECK_INT(s.condition, ==, G_IO_IN | G_IO_NVAL);
-    CHECK_INT(qio_aio_context_dispatch(ctx, 0, NULL), ==, 1);
-    CHECK_INT(s.calls, ==, 2);
-    CHECK_INT(s.destroyed, ==, 1);
-    drop(&s);
-
-    /* Who says FALSE in that very call does not get the last one. */
-    s = layer(-1);
-    s.soft = 5;
-    s.keep = 1;
-    s.act = end_self;
-    watch(ctx, &s, G_IO_IN);
-    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 1);
-    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 1);
-    CHECK_INT(s.calls, ==, 1);
-    CHECK_INT(s.destroyed, ==, 1);
-    drop(&s);
-    qio_aio_context_unref(ctx);
-}
-
-static Subject *ends_too;
-
-static void end_both(Subject *s)
-{
-    s->act = NULL;
-    qio_loop_watch_end(s->watch);
-    qio_loop_watch_end(ends_too->watch);
-}
-
-TEST(ended_while_it_was_due)
-{
-    AioContext *ctx = new_loop();
-    Subject a = layer(-1), b = layer(-1);
-
-    a.soft = b.soft = 5;
-    a.act = end_both;
-    ends_too = &b;
-    watch(ctx, &a, G_IO_IN);
-    watch(ctx, &b, G_IO_IN);
-    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 1);
-    CHECK_INT(b.calls, ==, 0);
-    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 2);
-    CHECK_INT(a.calls, ==, 2);
-    CHECK_INT(b.calls, ==, 1);
-    CHECK_INT(b.condition, ==, G_IO_IN | G_IO_NVAL);
-    drop(&a);
-    drop(&b);
-    qio_aio_context_unref(ctx);
-}
-
-TEST(removed_after_its_end)
-{
-    AioContext *ctx = new_loop();
-    Subject s = layer(-1);
-
-    watch(ctx, &s, G_IO_IN);
-    qio_loop_watch_end(s.watch);
-    drop(&s);
-    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 1);
-    CHECK_INT(s.calls, ==, 0);
-    CHECK_INT(s.destroyed, ==, 1);
-    qio_aio_context_unref(ctx);
-}
-
-/* ---- the loop goes first ---- */
-
-TEST(loop_closes_under_its_watches)
-{
-    AioContext *ctx = new_loop();
-    int fds[2];
-    Subject a, b = layer(-1);
-
-    make_pair(fds);
-    a = direct(fds[0]);
-    b.soft = 1;
-    watch(ctx, &a, G_IO_OUT);
-    watch(ctx, &b, G_IO_IN);
-    qio_aio_context_unref(ctx);
-    CHECK_INT(a.destroyed + b.destroyed, ==, 2);
-    CHECK_INT(a.calls + b.calls, ==, 0);
-    qio_loop_watch_kick(b.watch);
-    qio_loop_watch_end(a.watch);
-    drop(&a);
-    drop(&b);
-    close_pair(fds);
 }

@@ -152,6 +152,59 @@ TEST(close_releases_what_is_deferred)
     CHECK_INT(destroyed, ==, 1);
 }
 
+/* A callback ends its dispatch: what is behind it stays due, in its order. */
+static void breaks(void *opaque)
+{
+    g_strlcat(order, "!", sizeof(order));
+    qio_loop_break(opaque);
+    CHECK_INT(qio_aio_context_defer(opaque, append, "z", NULL, NULL), ==, 0);
+}
+
+static gboolean append_once(int fd, GIOCondition condition, void *opaque)
+{
+    append(opaque);
+    return FALSE;
+}
+
+static gboolean breaks_once(int fd, GIOCondition condition, void *opaque)
+{
+    breaks(opaque);
+    return FALSE;
+}
+
+TEST(a_callback_ends_the_dispatch)
+{
+    AioContext *ctx = new_loop();
+    int fds[2];
+
+    make_pair(fds);
+    order[0] = '\0';
+    qio_loop_break(ctx);
+    CHECK_INT(qio_aio_context_defer(ctx, append, "a", NULL, NULL), ==, 0);
+    CHECK_INT(qio_aio_context_defer(ctx, breaks, ctx, NULL, NULL), ==, 0);
+    CHECK_INT(qio_aio_context_defer(ctx, append, "b", NULL, NULL), ==, 0);
+    CHECK_INT(qio_aio_context_defer(ctx, append, "c", NULL, NULL), ==, 0);
+    qio_loop_watch_unref(qio_aio_context_add_fd_watch(ctx, fds[0], G_IO_OUT, append_once, "w",
+                                                      NULL, NULL));
+    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 2);
+    CHECK_STR(order, "a!");
+    CHECK(is_readable(ctx));
+    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), ==, 4);
+    CHECK_STR(order, "a!bczw");
+
+    order[0] = '\0';
+    qio_loop_watch_unref(qio_aio_context_add_fd_watch(ctx, fds[0], G_IO_OUT, breaks_once, ctx,
+                                                      NULL, NULL));
+    qio_loop_watch_unref(qio_aio_context_add_fd_watch(ctx, fds[1], G_IO_OUT, append_once, "w",
+                                                      NULL, NULL));
+    CHECK_INT(qio_aio_context_run(ctx, NULL), ==, 0);
+    CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), >=, 1);
+    CHECK_INT(strlen(order), ==, 3);
+    CHECK_INT(qio_aio_context_dispatch(ctx, 0, NULL), ==, 0);
+    qio_aio_context_unref(ctx);
+    close_pair(fds);
+}
+
 /* ---- who may dispatch ---- */
 
 static void comes_back_in(void *opaque)
@@ -522,9 +575,12 @@ TEST(no_main_loop_without_descriptors)
         CHECK_INT(qio_aio_context_defer(NULL, count, &destroyed, count, &err), ==, -1);
         CHECK_INT(qio_error_get_errno(err), ==, EMFILE);
         CHECK_INT(code_of(g_steal_pointer(&err)), ==, QIO_ERROR_SYSTEM);
-        CHECK_INT(destroyed, ==, hit);
+        CHECK_INT(destroyed, ==, 2 * hit - 1);
         CHECK_INT(qio_aio_context_get_fd(NULL), ==, -1);
         CHECK_PTR(qio_aio_context_get_g_source(NULL), ==, NULL);
+        CHECK_PTR(qio_aio_context_add_timer(NULL, 1, 0, never, &destroyed, count, NULL), ==,
+                  NULL);
+        CHECK_INT(qio_aio_context_dispatch(NULL, 0, NULL), ==, -1);
         seam_install();
     }
     seam_remove();
