@@ -20,7 +20,7 @@ local EV_WATCH, EV_TIMER, EV_ACCEPT = core.EV_WATCH, core.EV_TIMER, core.EV_ACCE
 local EV_DISPATCH, NVAL, MORE, OUT = core.EV_DISPATCH, core.NVAL, core.MORE, core.OUT
 local arm, disarm, next_events, now = core.arm, core.disarm, core.next_events, core.now
 local running, yield, resume = coroutine.running, coroutine.yield, coroutine.resume
-local co_status = coroutine.status
+local co_status, isyieldable = coroutine.status, coroutine.isyieldable
 local unpack = table.unpack or unpack
 
 local READ, WRITE = 1, 2
@@ -50,9 +50,17 @@ local function get_loop()
 end
 
 -- The running task, or nil.
-local function current()
+local function running_task()
   local co = running()
   return co and tasks[co]
+end
+
+-- The running task if it can be suspended here: not under table.sort or string.gsub, which are
+-- C and cannot be left and entered again.  (Lua 5.1 cannot tell.)
+local function current()
+  local task = running_task()
+  if task and isyieldable and not isyieldable() then return nil end
+  return task
 end
 
 -- ---- errors of tasks and callbacks ----
@@ -333,7 +341,7 @@ end
 sched.waiting = waiting
 
 local function refuse_in_callback(what)
-  if dispatching and not current() then
+  if dispatching and not running_task() then
     error(what .. " inside a callback of the loop: start a task with qio.spawn", 3)
   end
 end
@@ -385,7 +393,7 @@ function Task:join(timeout)
   end
   if not self.results then
     local w = current() or {}
-    if w == self then error("a task cannot join itself", 2) end
+    if running_task() == self then error("a task cannot join itself", 2) end
     refuse_in_callback("joining")
     local ok, msg, code = suspend(w, self.joiners, w, timeout and now() + timeout * 1000)
     if not ok then return nil, msg, code end
@@ -420,7 +428,7 @@ end
 -- ---- driving ----
 
 local function check_driver(what)
-  if current() then error(what .. " inside a task", 3) end
+  if running_task() then error(what .. " inside a task", 3) end
   refuse_in_callback(what)
 end
 
