@@ -476,10 +476,12 @@ function Channel:waitexit()
   local ok, status, signum = core.channel_get_exit_status(self)
   while not ok and signum == AGAIN do
     local fd, msg, code = core.exit_fd(self)
-    if not fd then return nil, msg, code end
-    ok, msg, code = sched.wait_fd(core.fd_number(fd))
-    core.fd_close(fd)
-    if not ok then return nil, msg, code end
+    if fd then
+      ok, msg, code = sched.wait_fd(core.fd_number(fd))
+      core.fd_close(fd)
+    end
+    -- No such process: somebody else in the program took its status, which the core sees too.
+    if not ok and code ~= errno.ESRCH then return nil, msg, code end
     ok, status, signum = core.channel_get_exit_status(self)
   end
   if not ok then return nil, status, signum end
