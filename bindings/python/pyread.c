@@ -263,8 +263,9 @@ PyObject *qiopy_readv(QioObject *self, PyObject *object, QioTimeout timeout)
     do {
         PyThreadState *unlocked = buffers.total >= QIO_UNLOCK_BYTES ? PyEval_SaveThread() : NULL;
 
-        n = qioh_channel_readv(self->h.channel, buffers.iov, buffers.count, QIOH_DONTWAIT, NULL,
-                               &error);
+        n = qioh_channel_readv(self->h.channel, buffers.iov,
+                               buffers.count < QIO_IOV_MAX ? buffers.count : QIO_IOV_MAX,
+                               QIOH_DONTWAIT, NULL, &error);
         if (unlocked) {
             PyEval_RestoreThread(unlocked);
         }

@@ -40,7 +40,9 @@ static qioh_ssize try_writev(QioObject *self, const Outgoing *out, qioh_error *e
         return try_write(self, out->iov[0].base, out->iov[0].len, error);
     }
     unlocked = out->left >= QIO_UNLOCK_BYTES ? PyEval_SaveThread() : NULL;
-    n = qioh_channel_writev(self->h.channel, out->iov, out->count, QIOH_DONTWAIT, out->fds, error);
+    n = qioh_channel_writev(self->h.channel, out->iov,
+                            out->count < QIO_IOV_MAX ? out->count : QIO_IOV_MAX, QIOH_DONTWAIT,
+                            out->fds, error);
     if (unlocked) {
         PyEval_RestoreThread(unlocked);
     }

@@ -163,6 +163,8 @@ PyObject *qiopy_condition(uint32_t condition);  /* new reference to a qio.Cond *
 
 /* Transfers of at least this size release the GIL; smaller ones are done sooner than that. */
 #define QIO_UNLOCK_BYTES 65536
+/* The most buffers that one call of the library takes; a longer list takes several. */
+#define QIO_IOV_MAX 1024
 
 /* ---- arguments (pyargs.c) ---- */
 
