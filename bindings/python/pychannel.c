@@ -3,14 +3,19 @@
  * pychannel.c: what a channel is and knows besides its bytes.
  *
  * Owns: closing, descriptor, strings, the child process, and the entry points of readinto and
- * write.  Those two are called once per message, so a call with the buffer alone goes straight
- * to SWIG's METH_O wrapper; only one with timeout= is looked at here.
+ * write, which are called once for each message.
  */
 #include <errno.h>
 #include "qiopy.h"
 
 /* ---- readinto and write ---- */
 
+/*
+ * One message is one call of these two, so the plain case (bytes or a bytearray alone, of a size
+ * that is moved with the GIL held) does the first try right here, without an export: bytes do
+ * not change, and a bytearray is told not to for as long as the try lasts.  SWIG's wrappers
+ * serve everything else; what the first try leaves undone goes on in pyread.c and pywrite.c.
+ */
 static PyCFunction plain_readinto, plain_write;
 static PyMethodDef *hottest[2];
 
@@ -39,17 +44,14 @@ static PyObject *buffer_and_timeout(PyObject *const *args, Py_ssize_t nargs, PyO
     return args[0];
 }
 
-static PyObject *readinto_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                                 PyObject *kwnames)
+static PyObject *readinto_with(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *kwnames)
 {
     QioTimeout timeout = QIO_TIMEOUT_DEFAULT;
-    PyObject *object, *result;
+    PyObject *object = buffer_and_timeout(args, nargs, kwnames, "readinto", &timeout);
+    PyObject *result;
     Py_buffer view;
 
-    if (nargs == 1 && !kwnames) {
-        return plain_readinto(self, args[0]);
-    }
-    object = buffer_and_timeout(args, nargs, kwnames, "readinto", &timeout);
     if (!object || qiopy_arg_buffer(object, "b", true, &view) < 0) {
         return NULL;
     }
@@ -60,17 +62,14 @@ static PyObject *readinto_method(PyObject *self, PyObject *const *args, Py_ssize
     return result;
 }
 
-static PyObject *write_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                              PyObject *kwnames)
+static PyObject *write_with(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames)
 {
     QioTimeout timeout = QIO_TIMEOUT_DEFAULT;
-    PyObject *object, *result;
+    PyObject *object = buffer_and_timeout(args, nargs, kwnames, "write", &timeout);
+    PyObject *result;
     Py_buffer view;
 
-    if (nargs == 1 && !kwnames) {
-        return plain_write(self, args[0]);
-    }
-    object = buffer_and_timeout(args, nargs, kwnames, "write", &timeout);
     if (!object || qiopy_arg_buffer(object, "b", false, &view) < 0) {
         return NULL;
     }
@@ -78,6 +77,60 @@ static PyObject *write_method(PyObject *self, PyObject *const *args, Py_ssize_t 
     result = qiopy_write((QioObject *)self, view.buf, (size_t)view.len, timeout);
     qiopy_leave();
     PyBuffer_Release(&view);
+    return result;
+}
+
+static PyObject *readinto_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                 PyObject *kwnames)
+{
+    PyByteArrayObject *array;
+    qioh_error error;
+    qioh_ssize n;
+    PyObject *result;
+
+    if (nargs != 1 || kwnames) {
+        return readinto_with(self, args, nargs, kwnames);
+    }
+    array = (PyByteArrayObject *)args[0];
+    if (!PyByteArray_CheckExact(args[0]) || Py_SIZE(array) >= QIO_UNLOCK_BYTES) {
+        return plain_readinto(self, args[0]);
+    }
+    qiopy_error_init(&error);
+    qiopy_enter();
+    array->ob_exports++;
+    n = qioh_channel_try_read(((QioObject *)self)->h.channel, PyByteArray_AS_STRING(array),
+                              (size_t)Py_SIZE(array), &error);
+    result = n >= 0 ? PyLong_FromSsize_t((Py_ssize_t)n)
+                    : qiopy_readinto_on((QioObject *)self, PyByteArray_AS_STRING(array),
+                                        (size_t)Py_SIZE(array), n, &error);
+    array->ob_exports--;
+    qiopy_leave();
+    return result;
+}
+
+static PyObject *write_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames)
+{
+    qioh_error error;
+    qioh_ssize n;
+    Py_ssize_t len;
+    PyObject *result;
+
+    if (nargs != 1 || kwnames) {
+        return write_with(self, args, nargs, kwnames);
+    }
+    if (!PyBytes_CheckExact(args[0]) || PyBytes_GET_SIZE(args[0]) >= QIO_UNLOCK_BYTES) {
+        return plain_write(self, args[0]);
+    }
+    len = PyBytes_GET_SIZE(args[0]);
+    qiopy_error_init(&error);
+    qiopy_enter();
+    n = qioh_channel_try_write(((QioObject *)self)->h.channel, PyBytes_AS_STRING(args[0]),
+                               (size_t)len, &error);
+    result = n == len ? PyLong_FromSsize_t(len)
+                      : qiopy_write_on((QioObject *)self, PyBytes_AS_STRING(args[0]), (size_t)len,
+                                       n, &error);
+    qiopy_leave();
     return result;
 }
 

@@ -91,25 +91,19 @@ static PyObject *count_or_none(qioh_ssize n)
     return NULL;
 }
 
-static __attribute__((noinline)) PyObject *readinto_rest(QioObject *self, void *buf, size_t len,
-                                                        QioTimeout timeout, qioh_ssize n,
-                                                        qioh_error *error)
+PyObject *qiopy_readinto_on(QioObject *self, void *buf, size_t len, qioh_ssize n,
+                            qioh_error *error)
 {
-    QioPatience patience = reading(self, timeout, false);
+    QioPatience patience = reading(self, QIO_TIMEOUT_DEFAULT, false);
 
     return count_or_none(read_on(&patience, buf, len, n, error));
 }
 
-/* Something is there most of the time: that path is kept short. */
 PyObject *qiopy_readinto(QioObject *self, void *buf, size_t len, QioTimeout timeout)
 {
-    qioh_error error;
-    qioh_ssize n;
+    QioPatience patience = reading(self, timeout, false);
 
-    qiopy_error_init(&error);
-    n = try_read(self, buf, len, &error);
-    return n >= 0 ? PyLong_FromSsize_t((Py_ssize_t)n)
-                  : readinto_rest(self, buf, len, timeout, n, &error);
+    return count_or_none(read_once(&patience, buf, len));
 }
 
 PyObject *qiopy_read_some(QioObject *self, Py_ssize_t n, QioTimeout timeout)

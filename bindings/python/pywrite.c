@@ -130,27 +130,23 @@ static PyObject *written(int result, const Outgoing *out)
     return PyLong_FromUnsignedLongLong(out->done);
 }
 
-static __attribute__((noinline)) PyObject *write_rest(QioObject *self, const void *buf, size_t len,
-                                                     QioTimeout timeout, qioh_ssize n,
-                                                     qioh_error *error)
+PyObject *qiopy_write_on(QioObject *self, const void *buf, size_t len, qioh_ssize n,
+                         qioh_error *error)
 {
-    QioPatience patience = writing(self, timeout, false);
+    QioPatience patience = writing(self, QIO_TIMEOUT_DEFAULT, false);
     qioh_iovec iov = {(void *)buf, len};
     Outgoing out = {.iov = &iov, .count = 1, .left = len};
 
     return written(write_on(&patience, &out, n, error), &out);
 }
 
-/* Most writes are taken whole at once: that path is kept short. */
 PyObject *qiopy_write(QioObject *self, const void *buf, size_t len, QioTimeout timeout)
 {
-    qioh_error error;
-    qioh_ssize n;
+    QioPatience patience = writing(self, timeout, false);
+    qioh_iovec iov = {(void *)buf, len};
+    Outgoing out = {.iov = &iov, .count = 1, .left = len};
 
-    qiopy_error_init(&error);
-    n = try_write(self, buf, len, &error);
-    return (size_t)n == len ? PyLong_FromSsize_t((Py_ssize_t)n)
-                            : write_rest(self, buf, len, timeout, n, &error);
+    return written(write_out(&patience, &out), &out);
 }
 
 PyObject *qiopy_write_all(QioObject *self, const void *buf, size_t len, QioTimeout timeout)

@@ -213,6 +213,9 @@ int qiopy_arg_options(PyObject *object, const char *name, qioh_options **out);
 /* ---- channels (pyread.c, pywrite.c, pychannel.c) ---- */
 
 PyObject *qiopy_readinto(QioObject *self, void *buf, size_t len, QioTimeout timeout);
+/* Goes on after a first try that gave n, as the channel says. */
+PyObject *qiopy_readinto_on(QioObject *self, void *buf, size_t len, qioh_ssize n,
+                            qioh_error *error);
 PyObject *qiopy_read(QioObject *self, Py_ssize_t n, QioTimeout timeout);
 PyObject *qiopy_read_some(QioObject *self, Py_ssize_t n, QioTimeout timeout);
 PyObject *qiopy_read_exactly(QioObject *self, Py_ssize_t n, int eof_ok, QioTimeout timeout);
@@ -225,6 +228,8 @@ PyObject *qiopy_pread_into(QioObject *self, void *buf, size_t len, int64_t offse
 PyObject *qiopy_recv_fds(QioObject *self, Py_ssize_t n, Py_ssize_t maxfds, QioTimeout timeout);
 
 PyObject *qiopy_write(QioObject *self, const void *buf, size_t len, QioTimeout timeout);
+PyObject *qiopy_write_on(QioObject *self, const void *buf, size_t len, qioh_ssize n,
+                         qioh_error *error);
 PyObject *qiopy_write_all(QioObject *self, const void *buf, size_t len, QioTimeout timeout);
 PyObject *qiopy_writev(QioObject *self, PyObject *buffers, bool all, QioTimeout timeout);
 PyObject *qiopy_pwrite(QioObject *self, const void *buf, size_t len, int64_t offset);
