@@ -203,7 +203,16 @@ qioh_channel *qioh_channel_new_fd(int32_t fd, qioh_error *error)
         return NULL;
     }
     ioc = qio_channel_new_fd(fd, &err);
-    channel = abi_channel_wrap(ioc, err, error);
+    if (!ioc) {
+        abi_take_error(error, err);
+        return NULL;
+    }
+    g_object_ref(ioc);
+    channel = abi_channel_wrap(ioc, NULL, error);
+    if (!channel) {
+        qio_channel_take_fd(ioc, NULL);     /* it stays the caller's */
+    }
+    g_object_unref(ioc);
     return channel;
 }
 

@@ -165,7 +165,7 @@ static void destroy_object(AbiSlot *slot, uint32_t index)
     uint64_t token = retired_token(index, atomic_load(&slot->word)) | (uint64_t)kind << 45;
 
     /* Gone already: a forked child did not wait for the pins of threads it does not have. */
-    if (object) {
+    if (object && kinds[kind].destroyed) {
         kinds[kind].destroyed(object, token);
     }
 }

@@ -398,7 +398,8 @@ qioh_status qioh_loop_dispatch(qioh_loop *loop, int32_t timeout_ms, qioh_error *
    DISPATCH when callbacks are due [loop thread] */
 qioh_status qioh_loop_next_events(qioh_loop *loop, qioh_event *events, uint32_t cap,
                                   int32_t timeout_ms, qioh_error *error);
-/* dispatches until a quit: 0, or as dispatch [loop thread] */
+/* dispatches until a quit: 0, or as dispatch; INVAL when events of queued watches are due, which
+   it cannot report [loop thread] */
 qioh_status qioh_loop_run(qioh_loop *loop, qioh_error *error);
 /* makes the current or the next run return */
 qioh_status qioh_loop_quit(qioh_loop *loop, qioh_error *error);
