@@ -6,6 +6,9 @@
  */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <qio/qioh.h>
 #include "runner.h"
@@ -434,4 +437,50 @@ TEST(queued_watches_of_a_closed_loop_are_let_go)
     CHECK_INT(qioh_debug_live(QIOH_KIND_WATCH), ==, 0);
     qioh_channel_unref(pair[1]);
     qioh_loop_unref(loop);
+}
+
+/* ---- the end of the process ---- */
+
+static void leave_everything(bool in_thread)
+{
+    static int calls;
+    qioh_loop *loop = qioh_loop_new(NULL);
+    qioh_channel *pair[2];
+
+    CHECK_INT(qioh_channel_new_pair(pair, NULL), ==, 0);
+    CHECK_PTR(qioh_listener_open_uri("tcp://127.0.0.1:0", NULL, NULL), !=, NULL);
+    CHECK_PTR(qioh_watch_new_timer(loop, 0, 1, on_timer, &calls, NULL, NULL), !=, NULL);
+    CHECK_PTR(qioh_watch_new_queued(loop, pair[0], QIOH_IN, 1, NULL), !=, NULL);
+    CHECK_PTR(qioh_fdset_new(NULL), !=, NULL);
+    if (in_thread) {
+        qioh_channel_close(pair[0], NULL);
+    }
+}
+
+static void *sleep_in_a_read(void *channel)
+{
+    char buf[4];
+
+    qioh_channel_read(channel, buf, sizeof(buf), NULL);
+    return NULL;
+}
+
+TEST(exit_with_everything_alive_and_a_thread_inside)
+{
+    pid_t pid = fork();
+    int status;
+
+    CHECK_INT(pid, >=, 0);
+    if (pid == 0) {
+        qioh_channel *pair[2];
+        pthread_t thread;
+
+        leave_everything(false);
+        leave_everything(true);
+        CHECK_INT(qioh_channel_new_pair(pair, NULL), ==, 0);
+        CHECK_INT(pthread_create(&thread, NULL, sleep_in_a_read, pair[0]), ==, 0);
+        exit(0);
+    }
+    CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+    CHECK_INT(status, ==, 0);
 }

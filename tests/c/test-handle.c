@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static uint64_t bits(const void *handle)
 {
@@ -211,6 +212,61 @@ TEST(live_counts_by_kind)
     CHECK_INT(qioh_debug_live(UINT32_MAX), ==, QIOH_E_INVAL);
     qioh_channel_unref(channel);
     CHECK_INT(qioh_debug_live(QIOH_KIND_CHANNEL), ==, channels);
+}
+
+/* ---- no slot left ---- */
+
+static int32_t never(qioh_watch *watch, void *user_data, qioh_error *error)
+{
+    return 1;
+}
+
+static void count(void *user_data)
+{
+    (*(int *)user_data)++;
+}
+
+static void fails_with_limit(int fd, qioh_loop *loop)
+{
+    qioh_error error = { 0 };
+    qioh_channel *pair[2];
+    int releases = 0;
+
+    CHECK_PTR(qioh_channel_new_null(&error), ==, NULL);
+    CHECK_INT(error.code, ==, QIOH_E_LIMIT);
+    CHECK_INT(qioh_channel_new_pair(pair, NULL), ==, QIOH_E_LIMIT);
+    CHECK_PTR(qioh_channel_new_fd(fd, NULL), ==, NULL);
+    CHECK_INT(fcntl(fd, F_GETFD), >=, 0);       /* still the caller's */
+    CHECK_PTR(qioh_loop_new(NULL), ==, NULL);
+    CHECK_PTR(qioh_fdset_new(NULL), ==, NULL);
+    CHECK_PTR(qioh_options_new(NULL), ==, NULL);
+    CHECK_PTR(qioh_listener_open_uri("tcp://127.0.0.1:0", NULL, NULL), ==, NULL);
+    CHECK_PTR(qioh_watch_new_timer(loop, 0, 0, never, &releases, count, NULL), ==, NULL);
+    CHECK_INT(qioh_loop_dispatch(loop, 0, NULL), ==, 0);
+    CHECK_INT(releases, ==, 1);
+}
+
+TEST(a_full_table_is_an_error_and_nothing_is_lost, .timeout_s = 60)
+{
+    void **handles = calloc(ABI_SLOTS, sizeof(*handles));
+    qioh_loop *loop = qioh_loop_new(NULL);
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    uint32_t n = 0;
+
+    /* A kind without objects as yet: the slots alone. */
+    while ((handles[n] = abi_handle_new(QIOH_KIND_TASK, &n, 1, NULL))) {
+        n++;
+    }
+    CHECK_INT(n, ==, ABI_SLOTS - 1);
+    fails_with_limit(fd, loop);
+    while (n > 0) {
+        abi_handle_unref(handles[--n], QIOH_KIND_TASK);
+    }
+    qioh_channel_unref(new_null());
+    qioh_loop_unref(loop);
+    close(fd);
+    free(handles);
+    CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
 }
 
 /* ---- random handles ---- */
