@@ -64,30 +64,33 @@ qioh_channel *abi_channel_wrap(QIOChannel *ioc, Error *err, qioh_error *error)
 }
 
 /*
- * In a forked child: closes this process's copy of the descriptor, past what threads that are
- * not here may have left entered or locked; true when the object can go on as usual, which is
- * the case when they left nothing.
+ * In a forked child: closes this process's copy of the descriptor, past whatever threads that
+ * are not here left entered or locked.  The object stays: its end would go through locks of
+ * ours and of GObject's that such a thread may hold.  A class without a descriptor to take
+ * ends as usual when nobody was inside; a command closes its pipes so.
  */
-static bool drop_inherited(QIOChannel *ioc)
+static void drop_inherited(QIOChannel *ioc)
 {
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
     QIOChannelClass *klass = qio_channel_class(ioc);
-    int fd = klass->io_take_fd ? klass->io_take_fd(ioc, NULL) : -1;
+    int fd;
 
-    if (fd >= 0) {
-        sys_close(fd);
+    if (klass->io_take_fd) {
+        fd = klass->io_take_fd(ioc, NULL);
+        if (fd >= 0) {
+            sys_close(fd);
+        }
+    } else if ((atomic_load(&priv->use) & ~(uint32_t)(QIO_USE_CLOSING | QIO_USE_FINISHED)) == 0 &&
+               pthread_mutex_trylock(&priv->lock) == 0) {
+        pthread_mutex_unlock(&priv->lock);
+        g_object_unref(ioc);
     }
-    if ((atomic_load(&priv->use) & ~(uint32_t)(QIO_USE_CLOSING | QIO_USE_FINISHED)) != 0 ||
-        pthread_mutex_trylock(&priv->lock) != 0) {
-        return false;
-    }
-    pthread_mutex_unlock(&priv->lock);
-    return true;
 }
 
 void abi_channel_destroyed(void *object, uint64_t token)
 {
-    if (!abi_handle_is_ours((void *)(uintptr_t)token) && !drop_inherited(object)) {
+    if (!abi_handle_is_ours((void *)(uintptr_t)token)) {
+        drop_inherited(object);
         return;
     }
     pthread_mutex_lock(&tokens_lock);
