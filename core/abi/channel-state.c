@@ -362,7 +362,6 @@ static qioh_ssize copy_address(qioh_channel *channel, bool remote, char *buf, si
     QIOAddress *address;
     Error *err = NULL;
     QIOChannel *ioc;
-    char *text;
     qioh_ssize len = abi_channel_pin(channel, &ioc, error);
 
     if (len < 0) {
@@ -370,14 +369,7 @@ static qioh_ssize copy_address(qioh_channel *channel, bool remote, char *buf, si
     }
     address = address_of(ioc, remote, &err);
     abi_unpin(channel);
-    if (!address) {
-        return abi_take_error(error, err);
-    }
-    text = qio_address_format(address);
-    len = abi_copy_out(text, strlen(text), buf, cap, error);
-    g_free(text);
-    qio_address_free(address);
-    return len;
+    return abi_copy_address(address, err, buf, cap, error);
 }
 
 qioh_ssize qioh_channel_get_local_address(qioh_channel *channel, char *buf, size_t cap,

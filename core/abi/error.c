@@ -141,3 +141,19 @@ qioh_ssize abi_copy_out(const char *text, size_t len, char *buf, size_t cap, qio
     buf[len] = '\0';
     return (qioh_ssize)len;
 }
+
+qioh_ssize abi_copy_address(QIOAddress *address, Error *err, char *buf, size_t cap,
+                            qioh_error *error)
+{
+    qioh_ssize len;
+    char *text;
+
+    if (!address) {
+        return abi_take_error(error, err);
+    }
+    text = qio_address_format(address);
+    len = abi_copy_out(text, strlen(text), buf, cap, error);
+    g_free(text);
+    qio_address_free(address);
+    return len;
+}

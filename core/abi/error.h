@@ -10,6 +10,7 @@
 #define QIO_ABI_ERROR_H
 
 #include <qio/error.h>
+#include <qio/address.h>
 #include <qio/qioh.h>
 
 /* Fills `error` and returns `code`. */
@@ -30,5 +31,8 @@ void abi_copy_error(qioh_error *error, const qioh_error *from);
  * Returns: len; TRUNCATED when it does not fit, INVAL for a NULL buffer with a capacity
  */
 qioh_ssize abi_copy_out(const char *text, size_t len, char *buf, size_t cap, qioh_error *error);
+/* The same for an address, which it frees; a NULL one moves err to error. */
+qioh_ssize abi_copy_address(QIOAddress *address, Error *err, char *buf, size_t cap,
+                            qioh_error *error);
 
 #endif

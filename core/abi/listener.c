@@ -91,7 +91,6 @@ qioh_ssize qioh_listener_get_address(qioh_listener *listener, uint32_t index, ch
     QIONetListener *object;
     QIOAddress *address;
     Error *err = NULL;
-    char *text;
     qioh_ssize len = listener_pin(listener, &object, error);
 
     if (len < 0) {
@@ -99,14 +98,7 @@ qioh_ssize qioh_listener_get_address(qioh_listener *listener, uint32_t index, ch
     }
     address = qio_net_listener_get_address(object, index, &err);
     abi_unpin(listener);
-    if (!address) {
-        return abi_take_error(error, err);
-    }
-    text = qio_address_format(address);
-    len = abi_copy_out(text, strlen(text), buf, cap, error);
-    g_free(text);
-    qio_address_free(address);
-    return len;
+    return abi_copy_address(address, err, buf, cap, error);
 }
 
 qioh_status qioh_listener_get_fd(qioh_listener *listener, uint32_t index, qioh_error *error)
