@@ -25,7 +25,13 @@ static void options_unref(void *h) { qioh_options_unref(h); }
 static void fd_unref(void *h) { close((int)(intptr_t)h - 1); }
 static void nothing(void *h) { }
 
-static void channel_close(void *h) { qioh_channel_close(h, NULL); }
+/* A signal cannot be served before a <close> scope is left: on with the wait for a command. */
+static void channel_close(void *h)
+{
+    while (qioh_channel_close(h, NULL) == QIOH_E_INTR) {
+    }
+}
+
 static void listener_close(void *h) { qioh_listener_close(h, NULL); }
 static void loop_close(void *h) { qioh_loop_close(h, NULL); }
 static void watch_remove(void *h) { qioh_watch_remove(h, NULL); }

@@ -149,7 +149,7 @@ qioh_status qioh_channel_close(qioh_channel *channel, qioh_error *error)
     if (status != 0) {
         return status;
     }
-    if (qio_channel_close(ioc, &err) < 0) {
+    if (qio_channel_close_full(ioc, true, &err) < 0) {
         status = abi_take_error(error, err);
     }
     abi_unpin(channel);

@@ -237,8 +237,9 @@ qioh_channel *qioh_channel_new_null(qioh_error *error);
 qioh_channel *qioh_channel_ref(qioh_channel *channel, qioh_error *error);
 void qioh_channel_unref(qioh_channel *channel);
 /* stops I/O: blocked calls end CANCELLED, each watch gets a last call with NVAL; never waits for
-   another thread; a command waits for its child, at most its close-timeout; a second close is
-   0 and does nothing */
+   another thread; a command waits for its child, at most its close-timeout; INTR: a signal ended
+   that wait, the channel is closed, the next close waits on; else a second close is 0 and does
+   nothing */
 qioh_status qioh_channel_close(qioh_channel *channel, qioh_error *error);
 /* interrupts who waits for one of the conditions now: CANCELLED */
 qioh_status qioh_channel_cancel(qioh_channel *channel, uint32_t condition, qioh_error *error);

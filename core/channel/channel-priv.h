@@ -47,6 +47,7 @@ typedef struct QIOChannelPrivate {
     bool direct;            /* set at birth by a class with io_advance, see qio_channel_direct() */
     _Atomic int timeout_ms;         /* -1 = none */
     _Atomic(QIOReadAhead *) ahead;  /* NULL until first used */
+    _Atomic bool close_waited;      /* io_close_wait has run, or is running */
     pthread_mutex_t lock;
     QIOWaiter *waiters;             /* sleeping threads */
     QIOChannelSource *sources;      /* GLib watches */

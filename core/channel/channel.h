@@ -96,8 +96,9 @@ struct QIOChannel {
  * @io_take_fd: gives its only descriptor away, leaving the channel without; NULL = it has none
  *   to give.
  * @io_close_wait: what qio_channel_close() does last, on its own thread and with no lock held:
- *   may wait, for a bounded time, for the other side to finish (a child process).  Not called
- *   when the last reference goes without a close, which must not wait; NULL = nothing.
+ *   may wait, for a bounded time, for the other side to finish (a child process).  Ends INTR on a
+ *   signal if it is interruptible, and is called again by the next close then.  Not called when
+ *   the last reference goes without a close, which must not wait; NULL = nothing.
  */
 struct QIOChannelClass {
     ObjectClass parent;
@@ -124,7 +125,7 @@ struct QIOChannelClass {
     ssize_t (*io_pwrite)(QIOChannel *ioc, const void *buf, size_t len, off_t offset, Error **errp);
     int (*io_flush)(QIOChannel *ioc, Error **errp);
     int (*io_take_fd)(QIOChannel *ioc, Error **errp);
-    int (*io_close_wait)(QIOChannel *ioc, Error **errp);
+    int (*io_close_wait)(QIOChannel *ioc, bool interruptible, Error **errp);
     gpointer reserved[7];
 };
 
@@ -262,6 +263,9 @@ int qio_channel_get_timeout(QIOChannel *ioc);
  * Returns: 0, or -1 when the transport failed to close (it is released all the same)
  */
 int qio_channel_close(QIOChannel *ioc, Error **errp);
+/** qio_channel_close_full: the same.  Returns: also -1 with INTR, if @interruptible, when a signal
+ * ended the wait for a command: the channel is closed, and the next close waits on */
+int qio_channel_close_full(QIOChannel *ioc, bool interruptible, Error **errp);
 bool qio_channel_is_closed(QIOChannel *ioc);
 /** qio_channel_cancel: interrupts who waits for @condition now: CANCELLED.  Any thread. */
 void qio_channel_cancel(QIOChannel *ioc, GIOCondition condition);

@@ -29,6 +29,8 @@ struct QIOChild {
     int pidfd;              /* -1 = not tracked (yet), or of no more use */
     int sleepers;           /* threads that poll the pidfd */
     bool finished;          /* the channel is closed: nobody else has a use for the pidfd */
+    unsigned stage;         /* how far qio_child_finish() is, and when that ends (0 = begin it) */
+    int64_t stage_end_ns;
     bool ended;
     int status;             /* -1 = unknown, or ended by signum */
     int signum;
@@ -298,6 +300,10 @@ int qio_child_wait(QIOChild *child, int64_t deadline_ns, bool interruptible, Err
             r = r == 0 && sys_now_ns() < deadline_ns ? 1 : r;
         }
         if (r < 0 && errno == EINTR) {
+            /* The signal may well be the one that tells of the end. */
+            if (qio_child_has_ended(child, NULL, NULL)) {
+                return 1;
+            }
             qio_error_set(errp, QIO_ERROR_INTR, "a signal ended the wait for the child process");
             return -1;
         }
@@ -344,28 +350,47 @@ int qio_child_kill(QIOChild *child, int signum, Error **errp)
     return 0;
 }
 
-/* Gives the child time to end by itself, then a signal, then none. */
-static void end_child(QIOChild *child, int grace_ms)
+/* Gives the child time to end by itself, then after a signal, then after another.
+ * Returns: 0, -1 with INTR */
+static int end_child(QIOChild *child, int grace_ms, bool interruptible, Error **errp)
 {
-    if (qio_child_wait(child, sys_deadline_ns(grace_ms), false, NULL) == 1) {
-        return;
+    static const int signals[] = { 0, SIGTERM, SIGKILL };
+
+    for (; child->stage < G_N_ELEMENTS(signals); child->stage++, child->stage_end_ns = 0) {
+        int signum = signals[child->stage];
+        Error *err = NULL;
+        int r;
+
+        if (child->stage_end_ns == 0) {
+            if (signum != 0) {
+                qio_child_kill(child, signum, NULL);
+            }
+            child->stage_end_ns = sys_deadline_ns(signum == SIGKILL ? KILL_GRACE_MS : grace_ms);
+        }
+        r = qio_child_wait(child, child->stage_end_ns, interruptible, &err);
+        if (r < 0 && qio_error_get_code(err) == QIO_ERROR_INTR) {
+            qio_error_propagate(errp, err);
+            return -1;
+        }
+        qio_error_free(err);
+        if (r == 1) {
+            break;
+        }
     }
-    qio_child_kill(child, SIGTERM, NULL);
-    if (qio_child_wait(child, sys_deadline_ns(grace_ms), false, NULL) == 1) {
-        return;
-    }
-    qio_child_kill(child, SIGKILL, NULL);
-    qio_child_wait(child, sys_deadline_ns(KILL_GRACE_MS), false, NULL);
+    return 0;
 }
 
-void qio_child_finish(QIOChild *child, int grace_ms)
+int qio_child_finish(QIOChild *child, int grace_ms, bool interruptible, Error **errp)
 {
+    int ret;
+
     if (child->owner != sys_getpid()) {
-        return;
+        return 0;
     }
-    end_child(child, grace_ms);
+    ret = end_child(child, grace_ms, interruptible, errp);
     pthread_mutex_lock(&child->lock);
     child->finished = true;
     drop_pidfd(child);
     pthread_mutex_unlock(&child->lock);
+    return ret;
 }

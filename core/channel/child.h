@@ -35,7 +35,8 @@ int qio_child_wait(QIOChild *child, int64_t deadline_ns, bool interruptible, Err
 /* Returns: 0, also when it has ended; -1 (INVAL, NOTSUP, SYSTEM). */
 int qio_child_kill(QIOChild *child, int signum, Error **errp);
 /* Waits for its end: for grace_ms, then SIGTERM and grace_ms again, then SIGKILL.  From then on
- * the pidfd is closed as soon as the child has ended. */
-void qio_child_finish(QIOChild *child, int grace_ms);
+ * the pidfd is closed as soon as the child has ended.  One thread at a time.
+ * Returns: 0; -1 with INTR if interruptible: the next call goes on with what time is left. */
+int qio_child_finish(QIOChild *child, int grace_ms, bool interruptible, Error **errp);
 
 #endif

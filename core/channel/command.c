@@ -190,10 +190,9 @@ static int command_close(QIOChannel *ioc, Error **errp)
     return 0;
 }
 
-static int command_close_wait(QIOChannel *ioc, Error **errp)
+static int command_close_wait(QIOChannel *ioc, bool interruptible, Error **errp)
 {
-    qio_child_finish(COMMAND(ioc)->child, COMMAND(ioc)->grace_ms);
-    return 0;
+    return qio_child_finish(COMMAND(ioc)->child, COMMAND(ioc)->grace_ms, interruptible, errp);
 }
 
 static void command_instance_init(Object *obj)

@@ -93,17 +93,30 @@ int qio_channel_close_now(QIOChannel *ioc, Error **errp)
     return qio_channel_leave(ioc, QIO_USE_ONE, errp);
 }
 
-int qio_channel_close(QIOChannel *ioc, Error **errp)
+int qio_channel_close_full(QIOChannel *ioc, bool interruptible, Error **errp)
 {
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
     QIOChannelClass *klass = qio_channel_class(ioc);
-    bool first = !qio_channel_closing(ioc);
     int ret = qio_channel_close_now(ioc, errp);
+    Error *err = NULL;
 
     /* Who comes second may return before the first has waited: the channel is closed for both. */
-    if (first && klass->io_close_wait && klass->io_close_wait(ioc, ret < 0 ? NULL : errp) < 0) {
+    if (!klass->io_close_wait || atomic_exchange(&priv->close_waited, true)) {
+        return ret;
+    }
+    if (klass->io_close_wait(ioc, interruptible, &err) < 0) {
+        if (qio_error_get_code(err) == QIO_ERROR_INTR) {
+            atomic_store(&priv->close_waited, false);
+        }
+        qio_error_propagate(ret < 0 ? NULL : errp, err);
         ret = -1;
     }
     return ret;
+}
+
+int qio_channel_close(QIOChannel *ioc, Error **errp)
+{
+    return qio_channel_close_full(ioc, false, errp);
 }
 
 bool qio_channel_is_closed(QIOChannel *ioc)

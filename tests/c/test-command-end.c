@@ -71,6 +71,31 @@ TEST(a_signal_ends_an_interruptible_wait)
     CHECK_INT(setitimer(ITIMER_REAL, &never, NULL), ==, 0);
 }
 
+TEST(a_signal_ends_an_interruptible_close_and_the_next_goes_on)
+{
+    const struct sigaction action = { .sa_handler = do_nothing };
+    const struct itimerval every = { { 0, 1000 }, { 0, 1000 } }, never = { { 0, 0 }, { 0, 0 } };
+    QIOChannelCommand *ioc = shell("exec sleep 1000",
+                                   (QIOCommandOptions) { .close_timeout_ms = 30 });
+    int interrupted = 0;
+    Error *err = NULL;
+
+    CHECK_INT(sigaction(SIGALRM, &action, NULL), ==, 0);
+    CHECK_INT(setitimer(ITIMER_REAL, &every, NULL), ==, 0);
+    while (qio_channel_close_full(QIO_CHANNEL(ioc), true, &err) < 0) {
+        CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_INTR);
+        CHECK(qio_channel_is_closed(QIO_CHANNEL(ioc)));
+        qio_error_free(err);
+        err = NULL;
+        interrupted++;
+    }
+    CHECK_INT(interrupted, >, 0);
+    CHECK_INT(setitimer(ITIMER_REAL, &never, NULL), ==, 0);
+    check_ended(ioc, -1, SIGTERM);
+    CHECK_INT(qio_channel_close_full(QIO_CHANNEL(ioc), true, NULL), ==, 0);
+    qio_object_unref(ioc);
+}
+
 static gint64 ms_to_close(QIOChannelCommand *ioc)
 {
     gint64 start = g_get_monotonic_time();

@@ -75,6 +75,8 @@ WAITS = {
     'loop': 'local l = qio.loop() ready() l:run()',
     'waitexit': 'local c = assert(qio.command{"sleep", "1000"}) print(c:pid()) ready() '
                 'local ok, msg = pcall(c.waitexit, c) c:kill(9) c:waitexit() error(msg, 0)',
+    'close': 'local c = assert(qio.command({"sleep", "1000"}, { close_timeout = 1000 })) ready() '
+             'local ok, msg = pcall(c.close, c) c:kill(9) c:close() error(msg, 0)',
     'accept_in_task': 'local l = assert(qio.listen("tcp://127.0.0.1:0")) '
                       'qio.spawn(function() ready() l:accept() end) qio.run()',
 }

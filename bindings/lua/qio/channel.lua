@@ -13,7 +13,7 @@ local check = require "qio.check"
 local sched = require "qio.sched"
 
 local errno = core.errno
-local AGAIN, EOF, TRUNCATED = errno.AGAIN, errno.EOF, errno.TRUNCATED
+local AGAIN, INTR, EOF, TRUNCATED = errno.AGAIN, errno.INTR, errno.EOF, errno.TRUNCATED
 local DONTWAIT = core.DONTWAIT
 local READ, WRITE = sched.READ, sched.WRITE
 local wait, now, typename = sched.wait, core.now, core.typename
@@ -342,7 +342,9 @@ end
 --- Stops I/O; who waits gets nil, "closed", -8.  A second close does nothing.
 function Channel:close()
   check_channel(self, "close")
-  return ok_or_error(core.channel_close(self))
+  local ok, msg, code
+  repeat ok, msg, code = core.channel_close(self) until code ~= INTR
+  return ok_or_error(ok, msg, code)
 end
 
 local HOW = { both = core.SHUTDOWN_BOTH, read = core.SHUTDOWN_READ, write = core.SHUTDOWN_WRITE }

@@ -181,7 +181,7 @@ function channel:shutdown(how)
 end
 
 function channel:close()
-  return result(C.qioh_channel_close(self, err))
+  return result(retry(C.qioh_channel_close, self, err))
 end
 
 ffi.metatype("qioh_channel", { __index = channel })
