@@ -49,15 +49,18 @@ static PyObject *readinto_with(PyObject *self, PyObject *const *args, Py_ssize_t
 {
     QioTimeout timeout = QIO_TIMEOUT_DEFAULT;
     PyObject *object = buffer_and_timeout(args, nargs, kwnames, "readinto", &timeout);
-    PyObject *result;
+    PyObject *result = NULL;
     Py_buffer view;
 
     if (!object || qiopy_arg_buffer(object, "b", true, &view) < 0) {
         return NULL;
     }
-    qiopy_enter();
-    result = qiopy_readinto((QioObject *)self, view.buf, (size_t)view.len, timeout);
-    qiopy_leave();
+    if (qiopy_begin((QioObject *)self, QIO_READING)) {
+        qiopy_enter();
+        result = qiopy_readinto((QioObject *)self, view.buf, (size_t)view.len, timeout);
+        qiopy_leave();
+        qiopy_end((QioObject *)self, QIO_READING);
+    }
     PyBuffer_Release(&view);
     return result;
 }
@@ -67,15 +70,18 @@ static PyObject *write_with(PyObject *self, PyObject *const *args, Py_ssize_t na
 {
     QioTimeout timeout = QIO_TIMEOUT_DEFAULT;
     PyObject *object = buffer_and_timeout(args, nargs, kwnames, "write", &timeout);
-    PyObject *result;
+    PyObject *result = NULL;
     Py_buffer view;
 
     if (!object || qiopy_arg_buffer(object, "b", false, &view) < 0) {
         return NULL;
     }
-    qiopy_enter();
-    result = qiopy_write((QioObject *)self, view.buf, (size_t)view.len, timeout);
-    qiopy_leave();
+    if (qiopy_begin((QioObject *)self, QIO_WRITING)) {
+        qiopy_enter();
+        result = qiopy_write((QioObject *)self, view.buf, (size_t)view.len, timeout);
+        qiopy_leave();
+        qiopy_end((QioObject *)self, QIO_WRITING);
+    }
     PyBuffer_Release(&view);
     return result;
 }
@@ -92,7 +98,8 @@ static PyObject *readinto_method(PyObject *self, PyObject *const *args, Py_ssize
         return readinto_with(self, args, nargs, kwnames);
     }
     array = (PyByteArrayObject *)args[0];
-    if (!PyByteArray_CheckExact(args[0]) || Py_SIZE(array) >= QIO_UNLOCK_BYTES) {
+    if (!PyByteArray_CheckExact(args[0]) || Py_SIZE(array) >= QIO_UNLOCK_BYTES ||
+        ((QioObject *)self)->inside & QIO_READING) {
         return plain_readinto(self, args[0]);
     }
     qiopy_error_init(&error);
@@ -119,7 +126,8 @@ static PyObject *write_method(PyObject *self, PyObject *const *args, Py_ssize_t 
     if (nargs != 1 || kwnames) {
         return write_with(self, args, nargs, kwnames);
     }
-    if (!PyBytes_CheckExact(args[0]) || PyBytes_GET_SIZE(args[0]) >= QIO_UNLOCK_BYTES) {
+    if (!PyBytes_CheckExact(args[0]) || PyBytes_GET_SIZE(args[0]) >= QIO_UNLOCK_BYTES ||
+        ((QioObject *)self)->inside & QIO_WRITING) {
         return plain_write(self, args[0]);
     }
     len = PyBytes_GET_SIZE(args[0]);

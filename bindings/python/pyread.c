@@ -95,8 +95,14 @@ PyObject *qiopy_readinto_on(QioObject *self, void *buf, size_t len, qioh_ssize n
                             qioh_error *error)
 {
     QioPatience patience = reading(self, QIO_TIMEOUT_DEFAULT, false);
+    PyObject *result;
 
-    return count_or_none(read_on(&patience, buf, len, n, error));
+    if (!qiopy_begin(self, QIO_READING)) {
+        return NULL;
+    }
+    result = count_or_none(read_on(&patience, buf, len, n, error));
+    qiopy_end(self, QIO_READING);
+    return result;
 }
 
 PyObject *qiopy_readinto(QioObject *self, void *buf, size_t len, QioTimeout timeout)

@@ -133,6 +133,12 @@ static int32_t wait_once(QioObject *self, uint32_t condition, QioTimeout timeout
     return -1;
 }
 
+void qiopy_raise_busy(unsigned way)
+{
+    qiopy_raise_code(QIOH_E_BUSY, 0, way == QIO_READING ? "another call is reading the channel"
+                                                        : "another call is writing the channel");
+}
+
 /* What the channel says about waiting, when the call does not. */
 static int settle(QioPatience *patience)
 {

@@ -136,8 +136,14 @@ PyObject *qiopy_write_on(QioObject *self, const void *buf, size_t len, qioh_ssiz
     QioPatience patience = writing(self, QIO_TIMEOUT_DEFAULT, false);
     qioh_iovec iov = {(void *)buf, len};
     Outgoing out = {.iov = &iov, .count = 1, .left = len};
+    PyObject *result;
 
-    return written(write_on(&patience, &out, n, error), &out);
+    if (!qiopy_begin(self, QIO_WRITING)) {
+        return NULL;
+    }
+    result = written(write_on(&patience, &out, n, error), &out);
+    qiopy_end(self, QIO_WRITING);
+    return result;
 }
 
 PyObject *qiopy_write(QioObject *self, const void *buf, size_t len, QioTimeout timeout)

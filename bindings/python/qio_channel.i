@@ -4,6 +4,31 @@
  * and docs/python.md; the help texts here are what help() shows.
  */
 
+/* A reader, a writer, for all of the call's time. */
+%define %alone(NAME, WAY)
+%exception qioh_channel::NAME {
+  if (!qiopy_begin((QioObject *)self, WAY)) SWIG_fail;
+  qiopy_enter();
+  $action
+  qiopy_leave();
+  qiopy_end((QioObject *)self, WAY);
+}
+%enddef
+%alone(x_readinto, QIO_READING)
+%alone(x_read, QIO_READING)
+%alone(x_read_some, QIO_READING)
+%alone(x_read_exactly, QIO_READING)
+%alone(x_read_until, QIO_READING)
+%alone(x_readv, QIO_READING)
+%alone(x_peek, QIO_READING)
+%alone(x_recv_fds, QIO_READING)
+%alone(x_write, QIO_WRITING)
+%alone(x_write_all, QIO_WRITING)
+%alone(x_writev, QIO_WRITING)
+%alone(x_writev_all, QIO_WRITING)
+%alone(x_flush, QIO_WRITING)
+%alone(x_send_fds, QIO_WRITING)
+
 /* ---- reading ---- */
 
 %method(qioh_channel, x_readinto, readinto, "($self, b, /, *, timeout=...)",

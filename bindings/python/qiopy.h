@@ -42,7 +42,32 @@ typedef struct QioObject {
     PyObject *weakrefs;
     struct QioShell *shells;    /* a loop's registrations, a watch's own: see pyloop.c */
     bool closed;                /* close() or detach() was called: nothing to warn of */
+    uint8_t inside;             /* a channel: QIO_READING, QIO_WRITING while a call does that */
 } QioObject;
+
+/*
+ * One reader and one writer at a time: a call that waits has the direction for all of its time,
+ * or two readers would share a record between them.  The library sees its parts only: the tries.
+ */
+#define QIO_READING 1u
+#define QIO_WRITING 2u
+void qiopy_raise_busy(unsigned way);
+
+/* false: BusyError */
+static inline bool qiopy_begin(QioObject *self, unsigned way)
+{
+    if (__builtin_expect(self->inside & way, 0)) {
+        qiopy_raise_busy(way);
+        return false;
+    }
+    self->inside |= way;
+    return true;
+}
+
+static inline void qiopy_end(QioObject *self, unsigned way)
+{
+    self->inside &= (uint8_t)~way;
+}
 
 extern PyTypeObject *qiopy_types[QIO_TYPES];
 
