@@ -9,6 +9,7 @@
  */
 #include "abi/channel.h"
 #include "abi/fdset.h"
+#include "channel/io.h"
 
 #define ABI_IOV_MAX 1024u
 

@@ -141,11 +141,6 @@ ssize_t qio_channel_readv_flags(QIOChannel *ioc, const struct iovec *iov, size_t
                                 int **fds, size_t *nfds, unsigned flags, Error **errp);
 ssize_t qio_channel_writev_flags(QIOChannel *ioc, const struct iovec *iov, size_t niov,
                                  int *fds, size_t nfds, unsigned flags, Error **errp);
-/* The same for one block, the common case. */
-ssize_t qio_channel_read_flags(QIOChannel *ioc, void *buf, size_t len, unsigned flags,
-                               Error **errp);
-ssize_t qio_channel_write_flags(QIOChannel *ioc, const void *buf, size_t len, unsigned flags,
-                                Error **errp);
 /* Fills iov.  Returns: 1, 0 at the end before the first byte, -1 (EOF later; bytes in the
  * error).  Implies QIO_IO_WAIT. */
 int qio_channel_readv_all_flags(QIOChannel *ioc, const struct iovec *iov, size_t niov,

@@ -7,7 +7,7 @@
  * Rules: the try never waits; EINTR never shows; bytes that were moved are reported before a
  * failure; no lock, no allocation and no cast check on the way to the class.
  */
-#include "channel/channel-priv.h"
+#include "channel/io.h"
 
 /* What the kernel takes in one call (IOV_MAX of limits.h, which is not always defined). */
 enum { IO_IOV_MAX = 1024 };
@@ -275,48 +275,16 @@ ssize_t qio_channel_writev_flags(QIOChannel *ioc, const struct iovec *iov, size_
     return write_on(ioc, iov, niov, fds, nfds, total, n, flags, errp);
 }
 
-/*
- * One block, nothing unusual: straight to the class.  The checks above cost several calls, and
- * after a system call the processor has forgotten where calls go, so each is dear.
- */
-static inline bool one_block_is_plain(QIOChannel *ioc, size_t len)
+ssize_t qio_channel_read_on(QIOChannel *ioc, const struct iovec *iov, unsigned flags,
+                            Error **errp)
 {
-    return len - 1 < SSIZE_MAX && !qio_channel_closing(ioc) &&
-           !atomic_load_explicit(&qio_channel_priv(ioc)->ahead, memory_order_relaxed) &&
-           qio_channel_class(ioc)->io_poll;
+    return read_blocked(ioc, iov, 1, NULL, NULL, flags, errp);
 }
 
-ssize_t qio_channel_read_flags(QIOChannel *ioc, void *buf, size_t len, unsigned flags,
-                               Error **errp)
+ssize_t qio_channel_write_on(QIOChannel *ioc, const struct iovec *iov, ssize_t n, unsigned flags,
+                             Error **errp)
 {
-    struct iovec iov = { .iov_base = buf, .iov_len = len };
-    ssize_t n;
-
-    if (G_UNLIKELY(!one_block_is_plain(ioc, len))) {
-        return qio_channel_readv_flags(ioc, &iov, 1, NULL, NULL, flags, errp);
-    }
-    n = qio_channel_class(ioc)->io_readv(ioc, &iov, 1, NULL, NULL, errp);
-    if (G_LIKELY(n != QIO_CHANNEL_ERR_BLOCK) || (flags & QIO_IO_DONTWAIT)) {
-        return n;
-    }
-    return read_blocked(ioc, &iov, 1, NULL, NULL, flags, errp);
-}
-
-ssize_t qio_channel_write_flags(QIOChannel *ioc, const void *buf, size_t len, unsigned flags,
-                                Error **errp)
-{
-    struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };
-    ssize_t n;
-
-    if (G_UNLIKELY(!one_block_is_plain(ioc, len))) {
-        return qio_channel_writev_flags(ioc, &iov, 1, NULL, 0, flags, errp);
-    }
-    n = qio_channel_class(ioc)->io_writev(ioc, &iov, 1, NULL, 0, errp);
-    if (G_LIKELY(n == (ssize_t)len) || n == -1 || (flags & QIO_IO_DONTWAIT) ||
-        (n > 0 && !(flags & QIO_IO_ALL))) {
-        return n;
-    }
-    return write_on(ioc, &iov, 1, NULL, 0, (ssize_t)len, n, flags, errp);
+    return write_on(ioc, iov, 1, NULL, 0, (ssize_t)iov->iov_len, n, flags, errp);
 }
 
 static int read_all_ended(size_t done, ssize_t n, Error **errp)

@@ -26,9 +26,9 @@ def instructions(case, n):
 
 @pytest.mark.needs('valgrind')
 @pytest.mark.parametrize('case, budget', [
-    ('pair', 215),
-    ('abi', 460),
-    ('wait', 215),
+    ('pair', 190),
+    ('abi', 405),
+    ('wait', 219),
     ('handle', 92),
 ])
 def test_one_operation_stays_within_its_budget(case, budget):
