@@ -103,8 +103,10 @@ static int command_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out,
     int n = 0;
 
     for (int i = 0; i < 2 && n < cap; i++) {
-        if ((condition & conditions[i]) && ways[i]->nb.fd >= 0 && !way_is_shut(ways[i])) {
-            out[n].fd = ways[i]->nb.fd;
+        int fd = ways[i]->nb.fd;
+
+        if ((condition & conditions[i]) && fd >= 0 && !way_is_shut(ways[i])) {
+            out[n].fd = fd;
             out[n++].events = conditions[i];
         }
     }

@@ -76,10 +76,12 @@ static off_t file_seek(QIOChannel *ioc, off_t offset, int whence, Error **errp)
 
 static int file_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int cap)
 {
-    if (NONBLOCK(ioc)->fd < 0 || cap < 1) {
+    int fd = NONBLOCK(ioc)->fd;
+
+    if (fd < 0 || cap < 1) {
         return 0;
     }
-    out[0].fd = NONBLOCK(ioc)->fd;
+    out[0].fd = fd;
     out[0].events = condition;
     return 1;
 }

@@ -19,14 +19,15 @@ typedef enum QIONonblockMode {
 } QIONonblockMode;
 
 /*
- * fd: the descriptor that was given, and that is polled; -1 = none
+ * fd: the descriptor that was given, and that is polled; -1 = none; atomic for the first look of
+ *   a wait (wait.c), which a close may overtake
  * io_fd: the one transfers use: fd, or the same file opened again for us alone
  * lacking: the conditions that a transfer can only fail for, by the access mode
  * may_sigpipe: a pipe or a socket
  * flag_owner: the process that set O_NONBLOCK of fd, whose doing it is to take it off; 0 = nobody
  */
 typedef struct QIONonblock {
-    int fd;
+    _Atomic int fd;
     int io_fd;
     _Atomic int mode;
     GIOCondition lacking;

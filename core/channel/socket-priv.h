@@ -5,7 +5,7 @@
  *
  * Owns: the struct.  Rule: `fd` changes from -1 to a descriptor once, while its maker is the
  * only user or is inside the channel, and back to -1 in io_close and io_take_fd, which run
- * with nobody inside; so a transfer reads it plainly.
+ * with nobody inside.  It is atomic for the first look of a wait (wait.c), which is not inside.
  */
 #ifndef QIO_SOCKET_PRIV_H
 #define QIO_SOCKET_PRIV_H
@@ -15,7 +15,7 @@
 
 struct QIOChannelSocket {
     QIOChannel parent;
-    int fd;
+    _Atomic int fd;
     int family;                         /* AF_UNSPEC until there was a descriptor */
     socklen_t local_len;                /* 0 = not known */
     socklen_t remote_len;

@@ -64,10 +64,12 @@ static ssize_t socket_writev(QIOChannel *ioc, const struct iovec *iov, size_t ni
 
 static int socket_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int cap)
 {
-    if (SOCKET(ioc)->fd < 0 || cap < 1) {
+    int fd = SOCKET(ioc)->fd;
+
+    if (fd < 0 || cap < 1) {
         return 0;
     }
-    out[0].fd = SOCKET(ioc)->fd;
+    out[0].fd = fd;
     out[0].events = condition;
     return 1;
 }
