@@ -35,9 +35,10 @@ int qio_channel_socket_new_pair(QIOChannelSocket **a, QIOChannelSocket **b, Erro
  * @timeout_ms: how long it may take, -1 = no limit
  *
  * Connects a channel that has no descriptor.  An interrupted connect is completed by poll and
- * SO_ERROR; a unix listener whose queue is full is asked again until there is room.  A close by
- * another thread takes effect when the connect has come to its end, and makes it CANCELLED.
- * Returns: 0, or -1 (BUSY: it has one; TIMEOUT; INTR when @interruptible; CLOSED; SYSTEM)
+ * SO_ERROR; a unix listener whose queue is full is asked again until there is room.  A close or
+ * a cancel by another thread ends it.
+ * Returns: 0, or -1 (BUSY: it has one; TIMEOUT; INTR when @interruptible; CANCELLED; CLOSED;
+ * SYSTEM)
  */
 int qio_channel_socket_connect_sockaddr(QIOChannelSocket *ioc, const struct sockaddr *addr,
                                         socklen_t len, int timeout_ms, bool interruptible,

@@ -5,7 +5,8 @@
  * Owns: connect with a deadline.  Rules: the descriptor is our own until it is connected and
  * only then the channel's, so a failure leaves the channel as it was; O_NONBLOCK is on only
  * meanwhile.  A connect that was started is never repeated: it is completed by poll and
- * SO_ERROR.  A close from another thread takes effect when the connect returns.
+ * SO_ERROR.  Who connects is inside the channel and waits as its writer, so that a close or a
+ * cancel from another thread ends the wait.
  */
 #include "channel/address-priv.h"
 #include "channel/socket-priv.h"
@@ -15,6 +16,7 @@
 enum { NAP_FIRST_MS = 1, NAP_MOST_MS = 20 };
 
 typedef struct Attempt {
+    QIOChannel *ioc;
     int fd;
     const struct sockaddr *addr;
     socklen_t len;
@@ -26,9 +28,8 @@ typedef struct Attempt {
 /* Waits for the descriptor, or (fd < 0) for the time alone.  Returns 0, or a positive errno. */
 static int attempt_wait(const Attempt *attempt, int fd, int64_t until_ns)
 {
-    struct pollfd pfd = { .fd = fd, .events = POLLOUT };
-    int ready = qio_poll_fds(&pfd, fd < 0 ? 0 : 1, MIN(until_ns, attempt->deadline_ns),
-                             attempt->interruptible);
+    int ready = qio_channel_poll_fd(attempt->ioc, fd, G_IO_OUT,
+                                    MIN(until_ns, attempt->deadline_ns), attempt->interruptible);
 
     if (ready < 0) {
         return errno;
@@ -105,6 +106,8 @@ static void set_connect_error(const Attempt *attempt, int number, Error **errp)
         qio_error_set(errp, QIO_ERROR_TIMEOUT, "no connection to %s within the time given", where);
     } else if (number == EINTR) {
         qio_error_set(errp, QIO_ERROR_INTR, "a signal interrupted the connecting to %s", where);
+    } else if (number == ECANCELED) {
+        qio_error_set(errp, QIO_ERROR_CANCELLED, "the connecting to %s was cancelled", where);
     } else {
         qio_error_set_errno(errp, number, "cannot connect to %s", where);
     }
@@ -140,6 +143,7 @@ int qio_channel_socket_connect_sockaddr(QIOChannelSocket *ioc, const struct sock
                                         Error **errp)
 {
     Attempt attempt = {
+        .ioc = &ioc->parent,
         .addr = addr,
         .len = len,
         .interruptible = interruptible,

@@ -213,12 +213,10 @@ static int look(QIOChannel *ioc, GIOCondition condition, Error **errp)
     return (int)qio_channel_soft_ready(ioc, condition);
 }
 
-/* One sleep.  Returns: > 0 conditions, 0 look at the time and go on, -1 */
-static int sleep_once(QIOChannel *ioc, GIOCondition condition, QIOWaiter *waiter,
-                      int64_t deadline_ns, bool interruptible, Error **errp)
+/* One poll of n descriptors, behind which there is room for the waiter's own.  Returns as poll,
+ * with errno. */
+static int poll_as_waiter(QIOWaiter *waiter, struct pollfd *fds, int n, int64_t deadline_ns)
 {
-    struct pollfd fds[QIO_POLL_MAX + 1];
-    int n = watch_fds(ioc, condition, fds);
     int timeout_ms = sys_ms_left(deadline_ns);
     int total = n;
     int r;
@@ -229,6 +227,20 @@ static int sleep_once(QIOChannel *ioc, GIOCondition condition, QIOWaiter *waiter
         timeout_ms = NO_WAKE_FD_LOOK_MS;
     }
     r = sys_poll(fds, (nfds_t)total, timeout_ms);
+    if (r > 0 && total > n && fds[n].revents) {
+        wake_fd_drain(waiter->wake_fd);
+    }
+    return r;
+}
+
+/* One sleep.  Returns: > 0 conditions, 0 look at the time and go on, -1 */
+static int sleep_once(QIOChannel *ioc, GIOCondition condition, QIOWaiter *waiter,
+                      int64_t deadline_ns, bool interruptible, Error **errp)
+{
+    struct pollfd fds[QIO_POLL_MAX + 1];
+    int n = watch_fds(ioc, condition, fds);
+    int r = poll_as_waiter(waiter, fds, n, deadline_ns);
+
     if (r < 0 && errno == EINTR) {
         if (interruptible) {
             qio_error_set(errp, QIO_ERROR_INTR, "a signal ended the wait");
@@ -239,9 +251,6 @@ static int sleep_once(QIOChannel *ioc, GIOCondition condition, QIOWaiter *waiter
     if (r < 0) {
         qio_error_set_errno(errp, errno, "cannot poll the channel's descriptor");
         return -1;
-    }
-    if (total > n && fds[n].revents) {
-        wake_fd_drain(waiter->wake_fd);
     }
     if (!qio_channel_direct(ioc)) {
         return 0;
@@ -394,6 +403,35 @@ int qio_channel_get_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out
     }
     *out = named[0];
     return 0;
+}
+
+int qio_channel_poll_fd(QIOChannel *ioc, int fd, GIOCondition condition, int64_t deadline_ns,
+                        bool interruptible)
+{
+    QIOWaiter waiter = { .condition = condition, .wake_fd = thread_wake_fd() };
+    int n = fd >= 0 ? 1 : 0;
+    int number = 0;
+    bool ready = false;
+
+    qio_channel_waiter_add(ioc, &waiter);
+    do {
+        struct pollfd fds[2] = { { .fd = fd, .events = (short)condition } };
+        int r;
+
+        if (atomic_load(&waiter.reason) != 0 || qio_channel_closing(ioc)) {
+            number = ECANCELED;
+            break;
+        }
+        r = poll_as_waiter(&waiter, fds, n, deadline_ns);
+        if (r < 0 && (errno != EINTR || interruptible)) {
+            number = errno;
+            break;
+        }
+        ready = n && r > 0 && fds[0].revents;
+    } while (!ready && (deadline_ns == QIO_NEVER || sys_ms_left(deadline_ns) > 0));
+    qio_channel_waiter_remove(ioc, &waiter);
+    errno = number;
+    return number != 0 ? -1 : ready;
 }
 
 int qio_poll_fds(struct pollfd *fds, nfds_t nfds, int64_t deadline_ns, bool interruptible)

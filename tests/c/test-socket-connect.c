@@ -12,6 +12,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/time.h>
 
 /* ---- each kind from end to end ---- */
@@ -271,6 +273,97 @@ TEST(a_full_queue_is_waited_for)
     disperse(&all);
     qio_object_unref(client);
     qio_object_unref(listener);
+}
+
+typedef struct Connecting {
+    QIOChannelSocket *client;
+    const Place *where;
+    _Atomic bool begun;
+    QIOErrorCode code;
+} Connecting;
+
+static void *connect_for_ever(void *opaque)
+{
+    Connecting *connecting = opaque;
+    Error *err = NULL;
+
+    atomic_store(&connecting->begun, true);
+    CHECK_INT(connect_to(connecting->client, connecting->where, -1, &err), ==, -1);
+    connecting->code = qio_error_get_code(err);
+    qio_error_free(err);
+    return NULL;
+}
+
+static void close_it(QIOChannel *ioc, _Atomic bool *ended)
+{
+    CHECK_INT(qio_channel_close(ioc, NULL), ==, 0);
+}
+
+/* A cancel reaches who waits now. */
+static void cancel_it(QIOChannel *ioc, _Atomic bool *ended)
+{
+    while (!atomic_load(ended)) {
+        qio_channel_cancel(ioc, G_IO_OUT);
+        sched_yield();
+    }
+}
+
+typedef struct Canceller {
+    QIOChannel *ioc;
+    void (*end)(QIOChannel *ioc, _Atomic bool *ended);
+    _Atomic bool ended;
+} Canceller;
+
+static void *end_the_wait(void *opaque)
+{
+    Canceller *canceller = opaque;
+
+    canceller->end(canceller->ioc, &canceller->ended);
+    return NULL;
+}
+
+static void another_thread_ends_it(const char *text,
+                                   void (*end)(QIOChannel *ioc, _Atomic bool *ended), int rounds)
+{
+    Place where = text ? place(text) : unix_place("full"), there;
+    QIOChannelSocket *listener = listener_at(&where, 1);
+    Crowd all;
+
+    there = place_of(listener);
+    crowd(&all, &there);
+    for (int i = 0; i < rounds; i++) {
+        Connecting connecting = { .client = qio_channel_socket_new(), .where = &there };
+        Canceller canceller = { .ioc = QIO_CHANNEL(connecting.client), .end = end };
+        pthread_t connecter, ender;
+
+        CHECK_INT(pthread_create(&connecter, NULL, connect_for_ever, &connecting), ==, 0);
+        while (!atomic_load(&connecting.begun)) {
+            sched_yield();
+        }
+        CHECK_INT(pthread_create(&ender, NULL, end_the_wait, &canceller), ==, 0);
+        pthread_join(connecter, NULL);
+        atomic_store(&canceller.ended, true);
+        pthread_join(ender, NULL);
+        CHECK(connecting.code == QIO_ERROR_CANCELLED ||
+              (end == close_it && connecting.code == QIO_ERROR_CLOSED));
+        CHECK_INT(qio_channel_is_closed(canceller.ioc), ==, end == close_it);
+        qio_object_unref(connecting.client);
+    }
+    disperse(&all);
+    qio_object_unref(listener);
+}
+
+/* A full queue is napped at, a black hole is slept on. */
+TEST(a_close_ends_a_connect)
+{
+    another_thread_ends_it(NULL, close_it, 50);
+    another_thread_ends_it("tcp://127.0.0.1:0", close_it, 50);
+}
+
+TEST(a_cancel_ends_a_connect_and_the_channel_is_as_it_was)
+{
+    another_thread_ends_it(NULL, cancel_it, 20);
+    another_thread_ends_it("tcp://127.0.0.1:0", cancel_it, 20);
 }
 
 static void do_nothing(int signum)
