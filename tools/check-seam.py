@@ -22,7 +22,7 @@ OTHERS = '''
     select pselect ppoll epoll_create epoll_pwait signalfd inotify_init inotify_init1
     memfd_create splice tee vmsplice sendfile copy_file_range
     fork vfork clone execv execve execvp execl execlp system popen posix_spawnp
-    wait wait3 wait4 waitpid kill tgkill raise
+    wait wait3 wait4 waitpid kill tgkill raise getpid
     sleep usleep nanosleep clock_nanosleep time gettimeofday times
     rand random srand srandom drand48 arc4random getentropy
     stat access readlink realpath mkdir rmdir rename unlinkat chmod chown mkstemp mkdtemp

@@ -262,11 +262,6 @@ static inline int qio_direct_pidfd_send_signal(int pidfd, int signum)
     return (int)syscall(SYS_pidfd_send_signal, pidfd, signum, NULL, 0);
 }
 
-static inline pid_t qio_direct_getpid(void)
-{
-    return getpid();
-}
-
 static inline int qio_direct_kill(pid_t pid, int signum)
 {
     return kill(pid, signum);

@@ -100,7 +100,6 @@
       char *const argv[], char *const envp[]), (pid, path, actions, attr, argv, envp)) \
     X(int, pidfd_open, (pid_t pid, unsigned int flags), (pid, flags)) \
     X(int, pidfd_send_signal, (int pidfd, int signum), (pidfd, signum)) \
-    X(pid_t, getpid, (void), ()) \
     X(int, kill, (pid_t pid, int signum), (pid, signum)) \
     X(int, pthread_sigmask, (int how, const sigset_t *set, sigset_t *old), (how, set, old)) \
     X(int, sigpending, (sigset_t *set), (set)) \

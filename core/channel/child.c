@@ -14,6 +14,7 @@
 #include <glib.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include "base/fork.h"
 #include "channel/channel-priv.h"
 #include "channel/child.h"
 
@@ -25,7 +26,7 @@ enum { HELD_LOOK_MS = 10 };
 struct QIOChild {
     pthread_mutex_t lock;
     pid_t pid;
-    pid_t owner;            /* the process it is a child of: a fork of that must not touch it */
+    uint32_t epoch;         /* the process it is a child of: a fork of that must not touch it */
     int pidfd;              /* -1 = not tracked (yet), or of no more use */
     int sleepers;           /* threads that poll the pidfd */
     bool finished;          /* the channel is closed: nobody else has a use for the pidfd */
@@ -133,14 +134,14 @@ static void release(QIOChild *child)
 
 static void reap_orphans(void)
 {
-    pid_t self = sys_getpid();
+    uint32_t epoch = qio_fork_epoch();
     QIOChild **link = &orphans;
 
     pthread_mutex_lock(&orphans_lock);
     while (*link) {
         QIOChild *child = *link;
 
-        if (child->owner == self && !update(child)) {
+        if (child->epoch == epoch && !update(child)) {
             link = &child->next_orphan;
             continue;
         }
@@ -158,7 +159,7 @@ static QIOChild *child_new(pid_t pid)
 
     pthread_mutex_init(&child->lock, NULL);
     child->pid = pid;
-    child->owner = sys_getpid();
+    child->epoch = qio_fork_epoch();
     child->pidfd = -1;
     child->status = -1;
     return child;
@@ -211,7 +212,7 @@ void qio_child_free(QIOChild *child)
         return;
     }
     reap_orphans();
-    if (child->owner != sys_getpid() || update(child)) {
+    if (child->epoch != qio_fork_epoch() || update(child)) {
         release(child);
         return;
     }
@@ -384,7 +385,7 @@ int qio_child_finish(QIOChild *child, int grace_ms, bool interruptible, Error **
 {
     int ret;
 
-    if (child->owner != sys_getpid()) {
+    if (child->epoch != qio_fork_epoch()) {
         return 0;
     }
     ret = end_child(child, grace_ms, interruptible, errp);

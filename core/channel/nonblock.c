@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/sysmacros.h>
+#include "base/fork.h"
 #include "channel/nonblock.h"
 #include "loop/loop.h"
 
@@ -95,7 +96,7 @@ static void choose_pollable(QIONonblock *nb, const struct stat *st, bool own)
             nb->mode = QIO_NONBLOCK_FLAG;
         } else if (sys_fcntl(nb->fd, F_SETFL, flags | O_NONBLOCK) == 0) {
             nb->mode = QIO_NONBLOCK_FLAG;
-            nb->flag_owner = sys_getpid();
+            nb->flag_epoch = qio_fork_epoch();
         }
         return;
     }
@@ -163,7 +164,7 @@ int qio_nonblock_take(QIONonblock *nb)
         sys_close(nb->io_fd);
     }
     /* A forked child's description is its parent's, who goes on without waiting. */
-    if (nb->flag_owner != 0 && nb->flag_owner == sys_getpid()) {
+    if (nb->flag_epoch == qio_fork_epoch()) {
         int flags = sys_fcntl(fd, F_GETFL, 0);
 
         if (flags >= 0) {

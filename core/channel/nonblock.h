@@ -24,7 +24,8 @@ typedef enum QIONonblockMode {
  * io_fd: the one transfers use: fd, or the same file opened again for us alone
  * lacking: the conditions that a transfer can only fail for, by the access mode
  * may_sigpipe: a pipe or a socket
- * flag_owner: the process that set O_NONBLOCK of fd, whose doing it is to take it off; 0 = nobody
+ * flag_epoch: the process (base/fork.h) that set O_NONBLOCK of fd, whose doing it is to take it
+ *   off; 0 = nobody
  */
 typedef struct QIONonblock {
     _Atomic int fd;
@@ -32,7 +33,7 @@ typedef struct QIONonblock {
     _Atomic int mode;
     GIOCondition lacking;
     bool may_sigpipe;
-    pid_t flag_owner;
+    uint32_t flag_epoch;
 } QIONonblock;
 
 /* Takes fd, whose description nobody else has if own is true; a bad one is taken as -1. */

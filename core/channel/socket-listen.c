@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/un.h>
+#include "base/fork.h"
 #include "channel/address-priv.h"
 #include "channel/socket-priv.h"
 
@@ -63,13 +64,13 @@ static void remember_path(QIOChannelSocket *ioc, const char *path)
         ioc->unlink_path = g_strdup(path);
         ioc->unlink_dev = st.st_dev;
         ioc->unlink_ino = st.st_ino;
-        ioc->unlink_owner = sys_getpid();
+        ioc->unlink_epoch = qio_fork_epoch();
     }
 }
 
 void qio_socket_remove_path(QIOChannelSocket *ioc)
 {
-    if (ioc->unlink_path && ioc->unlink_owner == sys_getpid() &&
+    if (ioc->unlink_path && ioc->unlink_epoch == qio_fork_epoch() &&
         is_same_file(ioc->unlink_path, ioc->unlink_dev, ioc->unlink_ino)) {
         sys_unlink(ioc->unlink_path);
     }

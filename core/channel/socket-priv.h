@@ -25,7 +25,7 @@ struct QIOChannelSocket {
     char *unlink_path;
     dev_t unlink_dev;
     ino_t unlink_ino;
-    pid_t unlink_owner;                 /* a forked child's close must not remove it */
+    uint32_t unlink_epoch;              /* a forked child's close must not remove it */
 };
 
 /* ---- socket.c ---- */
