@@ -7,8 +7,8 @@
  * (descriptors 0 to 2, default SIGPIPE and SIGXFSZ, empty signal mask); it is tracked by a
  * pidfd (Linux 5.4), so that no recycled pid is ever signalled; a host that reaps children itself
  * gets "status unknown".  Dropping a channel without a close waits for nothing and kills nobody:
- * the child sees its end of file, and when it has ended it is reaped by the next call on any
- * command channel, so that zombies do not add up.
+ * the child sees its end of file, and when it has ended it is reaped by whatever of the library
+ * sleeps or is called next: any loop, any wait for a channel, any channel that is made or closed.
  */
 #ifndef QIO_CHANNEL_COMMAND_H
 #define QIO_CHANNEL_COMMAND_H

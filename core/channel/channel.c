@@ -8,6 +8,7 @@
  */
 #include <string.h>
 #include "channel/channel-priv.h"
+#include "channel/orphan.h"
 
 int qio_channel_private_offset;
 
@@ -17,6 +18,7 @@ static void channel_init(GTypeInstance *instance, gpointer klass)
 {
     QIOChannelPrivate *priv = qio_channel_priv((QIOChannel *)instance);
 
+    qio_orphans_look();
     atomic_init(&priv->timeout_ms, -1);
     pthread_mutex_init(&priv->lock, NULL);
 }

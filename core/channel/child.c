@@ -2,21 +2,18 @@
 /*
  * channel/child.c: keeping track of child processes by pidfd.
  *
- * Owns: each QIOChild, and the orphans: children whose channel went away while they ran.
+ * Owns: each QIOChild.
  * Rules: a pid is turned into a pidfd once and never signalled itself (but for the one moment
  * in abandon(), when it cannot have been recycled), so no stranger is ever hit.  A status is
- * fetched once, under the lock, and remembered.  Sleeping is done without it.
- *
- * An orphan cannot be waited for by anybody without a thread or a signal handler of our own,
- * neither of which a library may impose.  So orphans are looked at whenever any command
- * channel is made, asked or dropped: zombies do not add up, and what is left is init's.
+ * fetched once, under the lock, and remembered.  Sleeping is done without it.  One whose channel
+ * goes away while it runs becomes an orphan (orphan.c).
  */
 #include <glib.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include "base/fork.h"
 #include "channel/channel-priv.h"
-#include "channel/child.h"
+#include "channel/orphan.h"
 
 /* After SIGKILL: only a process stuck in the kernel takes longer. */
 enum { KILL_GRACE_MS = 1000 };
@@ -35,11 +32,7 @@ struct QIOChild {
     bool ended;
     int status;             /* -1 = unknown, or ended by signum */
     int signum;
-    QIOChild *next_orphan;
 };
-
-static pthread_mutex_t orphans_lock = PTHREAD_MUTEX_INITIALIZER;
-static QIOChild *orphans;
 
 /* ---- under the child's lock ---- */
 
@@ -89,7 +82,7 @@ static bool pidfd_is_readable(int pidfd)
     return sys_poll(&pfd, 1, 0) != 0;
 }
 
-static bool update(QIOChild *child)
+bool qio_child_update(QIOChild *child)
 {
     siginfo_t info = { 0 };
     int ret;
@@ -121,9 +114,9 @@ static void drop_pidfd(QIOChild *child)
     }
 }
 
-/* ---- orphans ---- */
+/* ---- life ---- */
 
-static void release(QIOChild *child)
+void qio_child_release(QIOChild *child)
 {
     if (child->pidfd >= 0) {
         sys_close(child->pidfd);
@@ -131,27 +124,6 @@ static void release(QIOChild *child)
     pthread_mutex_destroy(&child->lock);
     g_free(child);
 }
-
-static void reap_orphans(void)
-{
-    uint32_t epoch = qio_fork_epoch();
-    QIOChild **link = &orphans;
-
-    pthread_mutex_lock(&orphans_lock);
-    while (*link) {
-        QIOChild *child = *link;
-
-        if (child->epoch == epoch && !update(child)) {
-            link = &child->next_orphan;
-            continue;
-        }
-        *link = child->next_orphan;
-        release(child);
-    }
-    pthread_mutex_unlock(&orphans_lock);
-}
-
-/* ---- life ---- */
 
 static QIOChild *child_new(pid_t pid)
 {
@@ -169,7 +141,6 @@ QIOChild *qio_child_new(pid_t pid)
 {
     QIOChild *child = child_new(pid);
 
-    reap_orphans();
     track(child);
     return child;
 }
@@ -193,14 +164,12 @@ static void abandon(pid_t pid)
 QIOChild *qio_child_new_spawned(pid_t pid, Error **errp)
 {
     QIOChild *child = child_new(pid);
-    int number;
+    int number = track(child);
 
-    reap_orphans();
-    number = track(child);
     if (number != 0) {
         qio_error_set_errno(errp, number, "cannot keep track of the child process (pidfd_open)");
         abandon(pid);
-        release(child);
+        qio_child_release(child);
         return NULL;
     }
     return child;
@@ -211,15 +180,11 @@ void qio_child_free(QIOChild *child)
     if (!child) {
         return;
     }
-    reap_orphans();
-    if (child->epoch != qio_fork_epoch() || update(child)) {
-        release(child);
-        return;
+    if (child->epoch != qio_fork_epoch() || qio_child_update(child)) {
+        qio_child_release(child);
+    } else {
+        qio_orphans_adopt(child);
     }
-    pthread_mutex_lock(&orphans_lock);
-    child->next_orphan = orphans;
-    orphans = child;
-    pthread_mutex_unlock(&orphans_lock);
 }
 
 /* ---- asking and acting ---- */
@@ -244,9 +209,9 @@ bool qio_child_has_ended(QIOChild *child, int *status, int *signum)
 {
     bool ended;
 
-    reap_orphans();
+    qio_orphans_look();
     pthread_mutex_lock(&child->lock);
-    ended = update(child);
+    ended = qio_child_update(child);
     drop_pidfd(child);
     if (status) {
         *status = child->status;
@@ -330,7 +295,7 @@ int qio_child_kill(QIOChild *child, int signum, Error **errp)
         return -1;
     }
     pthread_mutex_lock(&child->lock);
-    ended = update(child);
+    ended = qio_child_update(child);
     pidfd = child->pidfd;
     if (!ended && pidfd >= 0 && sys_pidfd_send_signal(pidfd, signum) < 0) {
         number = errno;

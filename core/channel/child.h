@@ -19,9 +19,12 @@ QIOChild *qio_child_new(pid_t pid);
 /* The same right after it was started, but one that cannot be tracked for want of descriptors or
  * memory is killed and reaped, and NULL is the answer. */
 QIOChild *qio_child_new_spawned(pid_t pid, Error **errp);
-/* Lets go of it.  One that still runs is left to run; its end is collected in a later call of
- * this file, so that none stays a zombie while others are started.  Never waits. */
+/* Lets go of it.  One that still runs is left to run, as an orphan (orphan.h).  Never waits. */
 void qio_child_free(QIOChild *child);
+
+/* For who is alone with it: whether it has ended, and freeing it without a look. */
+bool qio_child_update(QIOChild *child);
+void qio_child_release(QIOChild *child);
 
 pid_t qio_child_get_pid(QIOChild *child);
 /* Readable once it has ended; -1 when it is not tracked.  Stays open until the free, or until

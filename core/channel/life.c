@@ -9,6 +9,7 @@
  * gets close against wait, not close against read; the flat ABI enters for both.
  */
 #include "channel/channel-priv.h"
+#include "channel/orphan.h"
 
 void qio_channel_set_closed_error(QIOChannel *ioc, Error **errp)
 {
@@ -85,6 +86,7 @@ int qio_channel_close_now(QIOChannel *ioc, Error **errp)
     if (!begin_close(ioc)) {
         return 0;
     }
+    qio_orphans_look();
     pthread_mutex_lock(&priv->lock);
     qio_channel_wake_waiters(ioc, G_IO_IN | G_IO_OUT, QIO_ERROR_CANCELLED);
     pthread_mutex_unlock(&priv->lock);

@@ -11,6 +11,7 @@
  * again every 20 ms: running out of descriptors never turns into a failed read.
  */
 #include "channel/channel-priv.h"
+#include "channel/orphan.h"
 #include "channel/wait-seed.h"
 
 enum { NO_WAKE_FD_LOOK_MS = 20 };
@@ -213,22 +214,25 @@ static int look(QIOChannel *ioc, GIOCondition condition, Error **errp)
     return (int)qio_channel_soft_ready(ioc, condition);
 }
 
-/* One poll of n descriptors, behind which there is room for the waiter's own.  Returns as poll,
- * with errno. */
+/* One poll of n descriptors, behind which there is room for two of ours.  Returns as poll, with
+ * errno. */
 static int poll_as_waiter(QIOWaiter *waiter, struct pollfd *fds, int n, int64_t deadline_ns)
 {
     int timeout_ms = sys_ms_left(deadline_ns);
-    int total = n;
     int r;
 
-    if (waiter->wake_fd >= 0) {
-        fds[total++] = (struct pollfd){ .fd = waiter->wake_fd, .events = POLLIN };
-    } else if (timeout_ms < 0 || timeout_ms > NO_WAKE_FD_LOOK_MS) {
+    /* poll(2) passes a negative descriptor over. */
+    fds[n] = (struct pollfd){ .fd = waiter->wake_fd, .events = POLLIN };
+    fds[n + 1] = (struct pollfd){ .fd = qio_orphans_fd(), .events = POLLIN };
+    if (waiter->wake_fd < 0 && (timeout_ms < 0 || timeout_ms > NO_WAKE_FD_LOOK_MS)) {
         timeout_ms = NO_WAKE_FD_LOOK_MS;
     }
-    r = sys_poll(fds, (nfds_t)total, timeout_ms);
-    if (r > 0 && total > n && fds[n].revents) {
+    r = sys_poll(fds, (nfds_t)n + (fds[n + 1].fd >= 0 ? 2 : 1), timeout_ms);
+    if (r > 0 && fds[n].revents) {
         wake_fd_drain(waiter->wake_fd);
+    }
+    if (r > 0 && fds[n + 1].revents) {
+        qio_orphans_reap();
     }
     return r;
 }
@@ -237,7 +241,7 @@ static int poll_as_waiter(QIOWaiter *waiter, struct pollfd *fds, int n, int64_t 
 static int sleep_once(QIOChannel *ioc, GIOCondition condition, QIOWaiter *waiter,
                       int64_t deadline_ns, bool interruptible, Error **errp)
 {
-    struct pollfd fds[QIO_POLL_MAX + 1];
+    struct pollfd fds[QIO_POLL_MAX + 2];
     int n = watch_fds(ioc, condition, fds);
     int r = poll_as_waiter(waiter, fds, n, deadline_ns);
 
@@ -415,7 +419,7 @@ int qio_channel_poll_fd(QIOChannel *ioc, int fd, GIOCondition condition, int64_t
 
     qio_channel_waiter_add(ioc, &waiter);
     do {
-        struct pollfd fds[2] = { { .fd = fd, .events = (short)condition } };
+        struct pollfd fds[3] = { { .fd = fd, .events = (short)condition } };
         int r;
 
         if (atomic_load(&waiter.reason) != 0 || qio_channel_closing(ioc)) {

@@ -18,6 +18,13 @@
 static pthread_mutex_t loops_lock = PTHREAD_MUTEX_INITIALIZER;
 static GQueue loops = G_QUEUE_INIT;
 
+/* What every loop waits for beside its own; under loops_lock. */
+static struct {
+    int fd;                     /* -1 = nothing */
+    void (*func)(void);
+    uint32_t epoch;             /* base/fork.h: a child's loops have no use for the parent's */
+} common = { .fd = -1 };
+
 /* A child finds the list whole and its lock free. */
 static void lock_loops(void)
 {
@@ -112,6 +119,9 @@ AioContext *qio_aio_context_new(Error **errp)
     init_lists(ctx);
     pthread_mutex_lock(&loops_lock);
     g_queue_push_tail_link(&loops, &ctx->loops_node);
+    if (common.fd >= 0 && common.epoch == ctx->epoch) {
+        add_internal(ctx, common.fd, QIO_LOOP_DATA_COMMON);
+    }
     pthread_mutex_unlock(&loops_lock);
     return ctx;
 
@@ -256,6 +266,42 @@ void qio_loop_forget_fd(int fd)
         pthread_mutex_unlock(&ctx->lock);
     }
     pthread_mutex_unlock(&loops_lock);
+}
+
+void qio_loop_set_common(int fd, void (*func)(void))
+{
+    struct epoll_event none = { 0 };
+
+    pthread_mutex_lock(&loops_lock);
+    for (GList *node = loops.head; node; node = node->next) {
+        AioContext *ctx = node->data;
+
+        if (is_inherited(ctx)) {
+            continue;
+        }
+        if (common.fd >= 0 && common.epoch == ctx->epoch) {
+            sys_epoll_ctl(ctx->epfd, EPOLL_CTL_DEL, common.fd, &none);
+        }
+        if (fd >= 0) {
+            add_internal(ctx, fd, QIO_LOOP_DATA_COMMON);
+        }
+    }
+    common.fd = fd;
+    common.func = func;
+    common.epoch = qio_fork_epoch();
+    pthread_mutex_unlock(&loops_lock);
+}
+
+void qio_loop_call_common(void)
+{
+    void (*func)(void);
+
+    pthread_mutex_lock(&loops_lock);
+    func = common.fd >= 0 ? common.func : NULL;
+    pthread_mutex_unlock(&loops_lock);
+    if (func) {
+        func();
+    }
 }
 
 bool qio_loop_callbacks_due(AioContext *ctx)

@@ -145,6 +145,7 @@ struct AioContext {
 /* epoll's data for what is not a registration: no generation is ever UINT32_MAX. */
 #define QIO_LOOP_DATA_WAKE UINT64_MAX
 #define QIO_LOOP_DATA_TIMER (UINT64_MAX - 1)
+#define QIO_LOOP_DATA_COMMON (UINT64_MAX - 2)
 
 /* Who a harvest is for. */
 typedef enum QIOLoopPuller {
@@ -155,6 +156,7 @@ typedef enum QIOLoopPuller {
 typedef struct QIOLoopHarvest {
     QIOLoopPuller puller;
     bool woken;                     /* by qio_aio_context_notify() */
+    bool common;                    /* qio_loop_set_common()'s is readable */
     bool others;                    /* a watch of the other puller is ready: it stays so */
 } QIOLoopHarvest;
 
@@ -164,6 +166,7 @@ typedef struct QIOLoopHarvest {
 AioContext *qio_loop_resolve(AioContext *ctx, Error **errp);
 /* Without the lock. */
 void qio_loop_struct_unref(AioContext *ctx);
+void qio_loop_call_common(void);
 /* Something became due: wakes whoever sleeps on the loop. */
 void qio_loop_signal(AioContext *ctx);
 /* Makes wakefd readable exactly while something is due. */

@@ -93,6 +93,8 @@ static void sort_events(AioContext *ctx, const struct epoll_event *events, int n
             ctx->signalled = true;
         } else if (events[i].data.u64 == QIO_LOOP_DATA_TIMER) {
             timer = true;
+        } else if (events[i].data.u64 == QIO_LOOP_DATA_COMMON) {
+            harvest->common = true;
         } else {
             qio_loop_registration_fire(ctx, &events[i], harvest);
         }
@@ -123,7 +125,13 @@ int qio_loop_harvest(AioContext *ctx, int64_t deadline_ns, QIOLoopHarvest *harve
         qio_error_set(errp, QIO_ERROR_INTR, "a signal interrupted the loop's wait");
         return -1;
     }
+    harvest->common = false;
     sort_events(ctx, events, n, harvest);
+    if (harvest->common) {
+        pthread_mutex_unlock(&ctx->lock);
+        qio_loop_call_common();
+        pthread_mutex_lock(&ctx->lock);
+    }
     return 0;
 }
 

@@ -69,6 +69,13 @@ QIOLoopWatch *qio_loop_add_timer_queued(AioContext *ctx, int64_t after_ms, int64
  */
 void qio_loop_forget_fd(int fd);
 
+/*
+ * A descriptor of the library's own that every loop waits for, now and later ones; each that finds
+ * it readable calls func, with no lock held, as no callback of anybody.  There is one such; -1 =
+ * none, before it is closed.  A loop without room for it goes without.  Any thread.
+ */
+void qio_loop_set_common(int fd, void (*func)(void));
+
 /* Asks a watch to advance again in the next dispatch.  Any thread. */
 void qio_loop_watch_kick(QIOLoopWatch *watch);
 

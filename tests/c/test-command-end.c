@@ -6,11 +6,14 @@
  * and that no zombie is left and no stranger hit.
  */
 #include "command.h"
+#include "loop/loop.h"
 #include "seam.h"
 
 #include <pthread.h>
 #include <sys/time.h>
 #include <unistd.h>
+#include <qio/channel-null.h>
+#include <qio/channel-socket.h>
 
 TEST(exit_status)
 {
@@ -178,7 +181,6 @@ static bool is_our_child(pid_t pid)
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-/* Dropped without a close: nothing waits, and the next command reaps. */
 static void *wait_for_exit(void *opaque)
 {
     CHECK_INT(qio_channel_command_wait_exit(opaque, -1, false, NULL), ==, 1);
@@ -203,6 +205,7 @@ TEST(a_closed_command_holds_no_descriptor)
     qio_object_unref(ioc);
 }
 
+/* Dropped without a close: nothing waits, and the next channel that is made reaps. */
 TEST(no_zombie_without_close)
 {
     QIOChannelCommand *ioc = cat();
@@ -213,10 +216,8 @@ TEST(no_zombie_without_close)
     qio_object_unref(ioc);
     CHECK_INT(poll(&pfd, 1, -1), ==, 1);
     close(pfd.fd);
-    ioc = cat();
+    qio_object_unref(qio_channel_null_new());
     CHECK(!is_our_child(pid));
-    CHECK_INT(qio_channel_close(QIO_CHANNEL(ioc), NULL), ==, 0);
-    qio_object_unref(ioc);
 
     ioc = shell("exit 0", (QIOCommandOptions) { .flags = O_RDWR });
     pid = qio_channel_command_get_pid(ioc);
@@ -224,6 +225,200 @@ TEST(no_zombie_without_close)
     CHECK_INT(poll(&pfd, 1, -1), ==, 1);
     qio_object_unref(ioc);
     CHECK(!is_our_child(pid));
+}
+
+/* A command that was dropped while it runs, to be killed by its pid: ours as long as it is not
+ * waited for. */
+static pid_t drop_running(void)
+{
+    QIOChannelCommand *ioc = shell("exec sleep 100", (QIOCommandOptions) { .flags = O_RDWR });
+    pid_t pid = qio_channel_command_get_pid(ioc);
+
+    qio_object_unref(ioc);
+    CHECK(is_our_child(pid));
+    return pid;
+}
+
+typedef struct Watched {
+    AioContext *ctx;
+    pid_t pid;
+} Watched;
+
+static gboolean quit_when_reaped(void *opaque)
+{
+    Watched *watched = opaque;
+
+    if (is_our_child(watched->pid)) {
+        return TRUE;
+    }
+    qio_aio_context_quit(watched->ctx);
+    return FALSE;
+}
+
+static void run_until_reaped(AioContext *ctx, pid_t pid)
+{
+    Watched watched = { .ctx = ctx, .pid = pid };
+
+    qio_loop_watch_unref(qio_aio_context_add_timer(ctx, 0, 1, quit_when_reaped, &watched, NULL,
+                                                   NULL));
+    CHECK_INT(qio_aio_context_run(ctx, NULL), ==, 0);
+}
+
+/* Loops that were there before and that came after: each is woken by the end of a child that
+ * nobody asks about, and calls nothing of the program's. */
+TEST(a_loop_reaps_what_was_dropped)
+{
+    AioContext *before = qio_aio_context_new(NULL), *after;
+    struct pollfd pfd = { .fd = qio_aio_context_get_fd(before), .events = POLLIN };
+    pid_t pid = drop_running();
+
+    CHECK_INT(poll(&pfd, 1, 0), ==, 0);
+    CHECK_INT(kill(pid, SIGKILL), ==, 0);
+    CHECK_INT(poll(&pfd, 1, -1), ==, 1);
+    while (is_our_child(pid)) {
+        CHECK_INT(qio_aio_context_dispatch(before, 0, NULL), ==, 0);
+    }
+    CHECK_INT(poll(&pfd, 1, 0), ==, 0);
+
+    pid = drop_running();
+    after = qio_aio_context_new(NULL);
+    CHECK_INT(kill(pid, SIGKILL), ==, 0);
+    run_until_reaped(after, pid);
+    qio_aio_context_unref(after);
+    qio_aio_context_unref(before);
+}
+
+TEST(events_are_pulled_and_what_was_dropped_is_none)
+{
+    AioContext *ctx = qio_aio_context_new(NULL);
+    QIOLoopEvent event;
+    bool due = true;
+    pid_t pid = drop_running();
+
+    CHECK_INT(kill(pid, SIGKILL), ==, 0);
+    while (is_our_child(pid)) {
+        CHECK_INT(qio_loop_next(ctx, &event, 1, 1, &due, NULL), ==, 0);
+        CHECK(!due);
+    }
+    qio_aio_context_unref(ctx);
+}
+
+TEST(a_wait_for_a_channel_reaps_what_was_dropped)
+{
+    QIOChannelSocket *a, *b;
+    pid_t pid = drop_running();
+
+    CHECK_INT(qio_channel_socket_new_pair(&a, &b, NULL), ==, 0);
+    CHECK_INT(kill(pid, SIGKILL), ==, 0);
+    while (is_our_child(pid)) {
+        CHECK_INT(qio_channel_wait_timeout(QIO_CHANNEL(a), G_IO_IN, 1, NULL), ==, 0);
+    }
+    qio_object_unref(a);
+    qio_object_unref(b);
+}
+
+/* A child that has ended but cannot be waited for, as when a debugger holds it, keeps no loop
+ * awake; whoever looks later collects it. */
+TEST(what_cannot_be_reaped_yet_keeps_nobody_awake)
+{
+    AioContext *ctx = qio_aio_context_new(NULL);
+    pid_t pid = drop_running();
+    long waits;
+
+    seam_install();
+    seam_fail(SEAM_waitid, 1, SEAM_ALWAYS, EIO);
+    CHECK_INT(kill(pid, SIGKILL), ==, 0);
+    while (seam_hits(SEAM_waitid) == 0) {
+        CHECK_INT(qio_aio_context_dispatch(ctx, 1, NULL), ==, 0);
+    }
+    waits = seam_hits(SEAM_epoll_wait);
+    CHECK_INT(qio_aio_context_dispatch(ctx, 20, NULL), ==, 0);
+    CHECK_INT(seam_hits(SEAM_epoll_wait) - waits, <=, 2);
+    seam_remove();
+    CHECK(is_our_child(pid));
+    qio_object_unref(qio_channel_null_new());
+    CHECK(!is_our_child(pid));
+    qio_aio_context_unref(ctx);
+}
+
+/* Without a descriptor to sleep on, making and ending channels is what looks. */
+TEST(what_cannot_be_watched_is_looked_at)
+{
+    pid_t pid;
+
+    seam_install();
+    seam_fail(SEAM_epoll_create1, 1, SEAM_ALWAYS, EMFILE);
+    pid = drop_running();
+    CHECK_INT(kill(pid, SIGKILL), ==, 0);
+    while (is_our_child(pid)) {
+        qio_object_unref(qio_channel_null_new());
+    }
+    seam_remove();
+}
+
+static void *drop_many(void *opaque)
+{
+    for (int i = 0; i < 20; i++) {
+        qio_object_unref(shell("exit 0", (QIOCommandOptions) { .flags = O_RDWR }));
+    }
+    return NULL;
+}
+
+static gboolean quit_when_childless(void *opaque)
+{
+    siginfo_t info;
+
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+        return TRUE;
+    }
+    qio_aio_context_quit(opaque);
+    return FALSE;
+}
+
+TEST(dropped_by_threads_and_reaped_by_loops)
+{
+    AioContext *ctx = qio_aio_context_new(NULL), *other = qio_aio_context_new(NULL);
+    pthread_t threads[2];
+
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(pthread_create(&threads[i], NULL, drop_many, NULL), ==, 0);
+    }
+    for (int i = 0; i < 20; i++) {
+        /* -1 is INTR: a spawning thread blocks SIGCHLD, so the kernel wakes this one with it. */
+        CHECK_INT(qio_aio_context_dispatch(other, 1, NULL), <=, 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    qio_loop_watch_unref(qio_aio_context_add_timer(ctx, 0, 1, quit_when_childless, ctx, NULL,
+                                                   NULL));
+    CHECK_INT(qio_aio_context_run(ctx, NULL), ==, 0);
+    qio_aio_context_unref(other);
+    qio_aio_context_unref(ctx);
+}
+
+/* The parent's dropped children are not the forked child's to wait for. */
+TEST(a_forked_child_leaves_what_was_dropped_to_its_parent)
+{
+    AioContext *ctx = qio_aio_context_new(NULL);
+    pid_t dropped = drop_running(), pid = fork();
+    int status;
+
+    if (pid == 0) {
+        AioContext *own = qio_aio_context_new(NULL);
+        pid_t of_its_own = drop_running();
+
+        CHECK_INT(kill(of_its_own, SIGKILL), ==, 0);
+        run_until_reaped(own, of_its_own);
+        qio_aio_context_unref(own);
+        _exit(0);
+    }
+    CHECK_INT(waitpid(pid, &status, 0), ==, pid);
+    CHECK_INT(status, ==, 0);
+    CHECK(is_our_child(dropped));
+    CHECK_INT(kill(dropped, SIGKILL), ==, 0);
+    run_until_reaped(ctx, dropped);
+    qio_aio_context_unref(ctx);
 }
 
 static void check_unknown(QIOChannelCommand *ioc)
