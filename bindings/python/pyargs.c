@@ -244,7 +244,13 @@ int qiopy_arg_path(PyObject *object, const char *name, PyObject **out)
                      Py_TYPE(object)->tp_name);
         return -1;
     }
-    return PyUnicode_FSConverter(object, out) ? 0 : -1;
+    if (PyUnicode_FSConverter(object, out)) {
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_ValueError) && !PyErr_ExceptionMatches(PyExc_UnicodeError)) {
+        PyErr_Format(PyExc_ValueError, "%s has a NUL in it", name);     /* all it can be */
+    }
+    return -1;
 }
 
 /* Says what is wrong with what is no buffer; a buffer's own error stays. */
