@@ -8,6 +8,7 @@
  */
 #include "net/net-priv.h"
 
+#include <limits.h>
 #include <string.h>
 #include <qio/channel-buffer.h>
 #include <qio/channel-file.h>
@@ -174,6 +175,15 @@ static const char **read_env(const QIOOptions *options)
     return env;
 }
 
+/* The key limits the whole close: one half is to end by itself, one to obey SIGTERM.  Without a
+ * limit there is never a signal. */
+static int close_step_ms(const QIOOptions *options)
+{
+    int ms = qio_options_get_ms(options, "close-timeout", 5000);
+
+    return ms < 0 ? INT_MAX : ms / 2;
+}
+
 QIOChannelCommand *qio_channel_command_new_options(const char *const argv[],
                                                    const QIOOptions *options, Error **errp)
 {
@@ -181,7 +191,7 @@ QIOChannelCommand *qio_channel_command_new_options(const char *const argv[],
         .flags = O_RDWR,
         .search_path = true,
         .cwd = qio_options_get_str(options, "cwd", NULL),
-        .close_timeout_ms = qio_options_get_ms(options, "close-timeout", 5000),
+        .close_timeout_ms = close_step_ms(options),
     };
     QIOChannelCommand *ioc;
     const char **env;
