@@ -109,22 +109,27 @@ def null() -> NullChannel:
 
 
 def _environment(env):
-    """NAME=value strings of a mapping."""
+    """NAME=value strings of a mapping; one empty string stands for none at all."""
     if not hasattr(env, "items"):
         raise TypeError(f"env has to be a mapping of str to str, not {type(env).__name__}")
-    return [f"{os.fsdecode(name)}={os.fsdecode(value)}" for name, value in env.items()]
+    pairs = [(os.fsdecode(name), os.fsdecode(value)) for name, value in env.items()]
+    for name, _ in pairs:
+        if not name or "=" in name:
+            raise ValueError(f"env has the name {name!r}, which has to be text without '='")
+    return [f"{name}={value}" for name, value in pairs] or [""]
 
 
 def _stderr(stderr):
+    """The option that says where standard error goes."""
     if isinstance(stderr, str):
         if stderr not in ("inherit", "null", "merge", "pipe"):
             raise ValueError('stderr has to be "inherit", "null", "merge", "pipe" or a '
                              f"descriptor, not {stderr!r}")
-        return stderr
+        return {"stderr": stderr}
     if isinstance(stderr, bool) or not (isinstance(stderr, int) or hasattr(stderr, "fileno")):
         raise TypeError("stderr has to be a str, a descriptor or an object with fileno(), "
                         f"not {type(stderr).__name__}")
-    return str(stderr if isinstance(stderr, int) else stderr.fileno())
+    return {"stderr-fd": stderr if isinstance(stderr, int) else stderr.fileno()}
 
 
 def command(argv: Sequence[Path], *, env: Mapping[str, str] | None = None,
@@ -135,9 +140,13 @@ def command(argv: Sequence[Path], *, env: Mapping[str, str] | None = None,
 
     env: the whole environment, None for ours.  stderr: "inherit", "null", "merge" (with standard
     output), "pipe" (see CommandChannel.stderr) or a descriptor.  close_timeout: how long close()
-    waits for it to end before it is killed.
+    waits for it to end, by itself and then after SIGTERM, before it is killed.
     """
-    options = {"stderr": _stderr(stderr), "close-timeout": _value("close_timeout", close_timeout)}
+    options = _stderr(stderr)
+    if close_timeout is not None and not isinstance(close_timeout, (int, float)):
+        raise TypeError("close_timeout has to be a number of seconds or None, "
+                        f"not {type(close_timeout).__name__}")
+    options["close-timeout"] = _value("close_timeout", close_timeout)
     if env is not None:
         options["env"] = _environment(env)
     if cwd is not None:
