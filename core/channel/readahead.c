@@ -6,8 +6,8 @@
  * yet handed out, at most one set of descriptors that came with some of them, and the end or
  * error that was met behind them.
  * Rules: the buffer is the reader's; others only see `pending` and `deferred`.  Every read
- * drains it first.  A set of descriptors stays with its first byte and nothing is read ahead of
- * a held set, so at most 253 are ever held.  Never MSG_PEEK: it cannot tell what comes after a
+ * drains it first.  A set of descriptors stays with the chunk it came in and nothing is read ahead
+ * of a held set, so at most 253 are ever held.  Never MSG_PEEK: it cannot tell what comes after a
  * set, and costs a second copy.
  */
 #include <string.h>
@@ -122,13 +122,20 @@ static size_t drain_length(QIOReadAhead *ahead, size_t len, bool wants_fds)
     return n;
 }
 
+/*
+ * Whoever asks gets the set with the first byte of the chunk it came in; whoever does not ask
+ * loses it with the last one: the kernel puts bytes that were sent before the set into the same
+ * chunk, so that the line read from its beginning may not be what the set was sent with.
+ */
 static void hand_out_fds(QIOReadAhead *ahead, size_t n, int **fds, size_t *nfds)
 {
     if (!ahead->fds || ahead->start + n <= ahead->fds_at) {
         return;
     }
     if (!fds) {
-        qio_readahead_drop_fds(ahead);
+        if (ahead->start + n == ahead->end) {
+            qio_readahead_drop_fds(ahead);
+        }
         return;
     }
     *fds = ahead->fds;
@@ -270,7 +277,7 @@ static bool make_room_in_front(QIOReadAhead *ahead, size_t len)
     if (held > 0) {
         memcpy(buf + len, ahead->buf + ahead->start, held);
     }
-    ahead->fds_at = ahead->fds_at - ahead->start + len;
+    ahead->fds_at = MAX(ahead->fds_at, ahead->start) - ahead->start + len;
     g_free(ahead->buf);
     ahead->buf = buf;
     ahead->cap = len + held + CHUNK_MIN;

@@ -21,7 +21,7 @@ struct QIOReadAhead {
     size_t start, end;              /* the bytes held are buf[start..end) */
     int *fds;                       /* the set held, or NULL */
     size_t nfds;
-    size_t fds_at;                  /* index in buf of the byte it came with */
+    size_t fds_at;                  /* index in buf of the chunk it came with */
     size_t scanned;                 /* bytes from start known to hold no delimiter ... */
     uint64_t scan_key;              /* ... of the set of delimiters with this hash */
     Error *error;

@@ -275,6 +275,29 @@ TEST(a_read_that_did_not_ask_closes_them_and_so_does_the_end_of_the_channel)
     qio_object_unref(s);
 }
 
+/* A chunk may begin with what was sent before the set: a line of it read leaves the set. */
+TEST(they_stay_while_bytes_of_their_chunk_do)
+{
+    Scripted *s = scripted_new();
+    size_t nfds = 0;
+    char buf[16];
+
+    scripted_fds(s, "a\nbc", 2);
+    scripted_fds(s, "d\nef", 1);
+    CHECK_INT(line(s, buf, 16, NULL), ==, 2);
+    CHECK_INT(qio_channel_unread(&s->parent, "12345678901", 11, NULL), ==, 0);
+    CHECK_INT(read_fds(s, buf, 11, &nfds), ==, 11);
+    CHECK_INT(nfds, ==, 0);
+    CHECK_INT(read_fds(s, buf, 16, &nfds), ==, 2);
+    CHECK_INT(nfds, ==, 2);
+    CHECK_INT(line(s, buf, 16, NULL), ==, 2);
+    CHECK_INT(qio_channel_read(&s->parent, buf, 16, NULL), ==, 2);
+    scripted_text(s, "x");
+    CHECK_INT(read_fds(s, buf, 16, &nfds), ==, 1);
+    CHECK_INT(nfds, ==, 0);
+    qio_object_unref(s);
+}
+
 TEST(a_hostile_trickle_is_linear)
 {
     Scripted *s = scripted_new();
