@@ -17,6 +17,7 @@
 #include <qio/channel-null.h>
 #include <qio/channel-socket.h>
 #include "base/sys.h"
+#include "channel/file-priv.h"
 #include "net/net-priv.h"
 
 /* ---- one token per object ---- */
@@ -263,7 +264,7 @@ qioh_channel *qioh_channel_new_file(const char *path, const char *mode, uint32_t
     if (flags < 0) {
         return abi_channel_wrap(NULL, err, error);
     }
-    ioc = (QIOChannel *)qio_channel_file_new_path(path, flags, (mode_t)permissions, &err);
+    ioc = (QIOChannel *)qio_channel_file_open(path, flags, (mode_t)permissions, true, &err);
     return abi_channel_wrap(ioc, err, error);
 }
 

@@ -5,9 +5,16 @@
 #ifndef QIO_FILE_PRIV_H
 #define QIO_FILE_PRIV_H
 
+#include <stdbool.h>
+#include <sys/types.h>
 #include <qio/channel-file.h>
 
 /* Around a descriptor whose open file description nobody else has. */
 QIOChannelFile *qio_channel_file_new_own(int fd);
+
+/* qio_channel_file_new_path(); interruptible: opening a FIFO that nobody has open at the other
+ * end waits, and a signal ends that with INTR. */
+QIOChannelFile *qio_channel_file_open(const char *path, int flags, mode_t mode,
+                                      bool interruptible, Error **errp);
 
 #endif

@@ -176,7 +176,8 @@ QIOChannelFile *qio_channel_file_new_fd_checked(int fd, Error **errp)
     return file_new(fd, false);
 }
 
-QIOChannelFile *qio_channel_file_new_path(const char *path, int flags, mode_t mode, Error **errp)
+QIOChannelFile *qio_channel_file_open(const char *path, int flags, mode_t mode,
+                                      bool interruptible, Error **errp)
 {
     char text[300];
     int fd;
@@ -187,11 +188,21 @@ QIOChannelFile *qio_channel_file_new_path(const char *path, int flags, mode_t mo
     }
     do {
         fd = sys_open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
-    } while (fd < 0 && errno == EINTR);
+    } while (fd < 0 && errno == EINTR && !interruptible);
+    if (fd < 0 && errno == EINTR) {
+        qio_error_set(errp, QIO_ERROR_INTR, "a signal ended the wait for the other end of '%s'",
+                      qio_escape_bytes(path, strlen(path), text, sizeof(text)));
+        return NULL;
+    }
     if (fd < 0) {
         qio_error_set_errno(errp, errno, "cannot open '%s'",
                             qio_escape_bytes(path, strlen(path), text, sizeof(text)));
         return NULL;
     }
     return file_new(fd, true);
+}
+
+QIOChannelFile *qio_channel_file_new_path(const char *path, int flags, mode_t mode, Error **errp)
+{
+    return qio_channel_file_open(path, flags, mode, false, errp);
 }

@@ -14,6 +14,7 @@
 #include <qio/channel-file.h>
 #include <qio/channel-null.h>
 #include "base/sys.h"
+#include "channel/file-priv.h"
 
 /* What "allow" has to name for each scheme. */
 static const char *const allow_name[] = {
@@ -112,7 +113,7 @@ int qio_file_mode_flags(const char *mode, Error **errp)
     return -1;
 }
 
-static QIOChannel *open_file(const QIOUri *uri, Error **errp)
+static QIOChannel *open_file(const QIOUri *uri, bool interruptible, Error **errp)
 {
     int flags = qio_file_mode_flags(qio_options_get_str(uri->options, "mode", "r"), errp);
     mode_t permissions = (mode_t)qio_options_get_int(uri->options, "permissions", 0666);
@@ -120,7 +121,8 @@ static QIOChannel *open_file(const QIOUri *uri, Error **errp)
     if (flags < 0) {
         return NULL;
     }
-    return (QIOChannel *)qio_channel_file_new_path(uri->path, flags, permissions, errp);
+    return (QIOChannel *)qio_channel_file_open(uri->path, flags, permissions, interruptible,
+                                               errp);
 }
 
 /* ---- commands ---- */
@@ -260,7 +262,7 @@ static QIOChannel *open_scheme(const QIOUri *uri, int64_t deadline_ns, bool inte
     case QIO_SCHEME_FD:
         return qio_channel_new_fd(uri->address->fd, errp);
     case QIO_SCHEME_FILE:
-        return open_file(uri, errp);
+        return open_file(uri, interruptible, errp);
     case QIO_SCHEME_EXEC:
         return open_exec(uri, errp);
     case QIO_SCHEME_NULL:
