@@ -108,15 +108,24 @@ def null() -> NullChannel:
     return _qio.channel_new_null()
 
 
+def _text(value, name):
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name} has to be a str, bytes or os.PathLike, "
+                        f"not {type(value).__name__}")
+    return os.fsdecode(value)
+
+
 def _environment(env):
     """NAME=value strings of a mapping; one empty string stands for none at all."""
     if not hasattr(env, "items"):
         raise TypeError(f"env has to be a mapping of str to str, not {type(env).__name__}")
-    pairs = [(os.fsdecode(name), os.fsdecode(value)) for name, value in env.items()]
-    for name, _ in pairs:
-        if not name or "=" in name:
-            raise ValueError(f"env has the name {name!r}, which has to be text without '='")
-    return [f"{name}={value}" for name, value in pairs] or [""]
+    words = []
+    for name, value in env.items():
+        text = _text(name, "a name in env")
+        if not text or "=" in text:
+            raise ValueError(f"env has the name {text!r}, which has to be text without '='")
+        words.append(f"{text}={_text(value, f'env[{name!r}]')}")
+    return words or [""]
 
 
 def _stderr(stderr):
@@ -129,7 +138,10 @@ def _stderr(stderr):
     if isinstance(stderr, bool) or not (isinstance(stderr, int) or hasattr(stderr, "fileno")):
         raise TypeError("stderr has to be a str, a descriptor or an object with fileno(), "
                         f"not {type(stderr).__name__}")
-    return {"stderr-fd": stderr if isinstance(stderr, int) else stderr.fileno()}
+    number = stderr if isinstance(stderr, int) else stderr.fileno()
+    if not 0 <= number < 2**31:
+        raise ValueError(f"stderr has to be an open descriptor, not {number}")
+    return {"stderr-fd": number}
 
 
 def command(argv: Sequence[Path], *, env: Mapping[str, str] | None = None,
@@ -143,12 +155,9 @@ def command(argv: Sequence[Path], *, env: Mapping[str, str] | None = None,
     waits for it to end, by itself and then after SIGTERM, before it is killed.
     """
     options = _stderr(stderr)
-    if close_timeout is not None and not isinstance(close_timeout, (int, float)):
-        raise TypeError("close_timeout has to be a number of seconds or None, "
-                        f"not {type(close_timeout).__name__}")
     options["close-timeout"] = _value("close_timeout", close_timeout)
     if env is not None:
         options["env"] = _environment(env)
     if cwd is not None:
-        options["cwd"] = os.fsdecode(cwd)
+        options["cwd"] = _text(cwd, "cwd")
     return _qio.channel_new_command(argv, options)
