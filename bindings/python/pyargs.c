@@ -9,6 +9,8 @@
 #include <limits.h>
 #include "qiopy.h"
 
+#define ELEMENT_NAME 64
+
 static int integer(PyObject *object, const char *name, int64_t min, int64_t max, int64_t *out)
 {
     PyObject *index;
@@ -126,9 +128,8 @@ int qiopy_arg_condition(PyObject *object, const char *name, uint32_t *out)
         const char *text = PyUnicode_AsUTF8(object);
 
         if (!text) {
-            return -1;
-        }
-        if (condition_text(text, out) == 0 && *out & directions) {
+            PyErr_Clear();
+        } else if (condition_text(text, out) == 0 && *out & directions) {
             return 0;
         }
     } else if (PyLong_Check(object) && !PyBool_Check(object)) {
@@ -229,8 +230,12 @@ const char *qiopy_arg_text(PyObject *object, const char *name)
         return NULL;
     }
     text = PyUnicode_AsUTF8AndSize(object, &len);
+    if (!text && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        PyErr_Format(PyExc_ValueError, "%s has to be text that UTF-8 can encode, not %R", name,
+                     object);
+    }
     if (text && memchr(text, 0, (size_t)len)) {
-        PyErr_Format(PyExc_ValueError, "%s has a NUL in it", name);
+        PyErr_Format(PyExc_ValueError, "%s has a NUL in it: %R", name, object);
         return NULL;
     }
     return text;
@@ -247,10 +252,20 @@ int qiopy_arg_path(PyObject *object, const char *name, PyObject **out)
     if (PyUnicode_FSConverter(object, out)) {
         return 0;
     }
-    if (PyErr_ExceptionMatches(PyExc_ValueError) && !PyErr_ExceptionMatches(PyExc_UnicodeError)) {
-        PyErr_Format(PyExc_ValueError, "%s has a NUL in it", name);     /* all it can be */
+    if (PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        PyErr_Format(PyExc_ValueError, "%s has to be text that the file system can encode, not %R",
+                     name, object);
+    } else if (PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Format(PyExc_ValueError, "%s has a NUL in it: %R", name, object);
     }
     return -1;
+}
+
+/* "name[i]", for the errors of an element. */
+static const char *element_name(const char *name, Py_ssize_t index, char *out, size_t size)
+{
+    snprintf(out, size, "%s[%zd]", name, index);
+    return out;
 }
 
 /* Says what is wrong with what is no buffer; a buffer's own error stays. */
@@ -288,7 +303,7 @@ int qiopy_arg_buffers(PyObject *object, const char *name, bool writable, QioBuff
         PyErr_Format(PyExc_TypeError, "%s has to be a sequence of buffers, not one buffer", name);
         return -1;
     }
-    items = PySequence_Fast(object, "");
+    items = PyUnicode_Check(object) ? NULL : PySequence_Fast(object, "");
     if (!items) {
         PyErr_Clear();
         PyErr_Format(PyExc_TypeError, "%s has to be a sequence of buffers, not %.100s", name,
@@ -304,9 +319,12 @@ int qiopy_arg_buffers(PyObject *object, const char *name, bool writable, QioBuff
     }
     for (size_t i = 0; i < count && i < (size_t)PySequence_Fast_GET_SIZE(items); i++) {
         Py_buffer *view = &out->views[i];
+        PyObject *item = PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i);
+        char label[ELEMENT_NAME];
 
-        if (qiopy_arg_buffer(PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i), name, writable,
-                             view) < 0) {
+        if (PyObject_GetBuffer(item, view, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0) {
+            qiopy_no_buffer(item, element_name(name, (Py_ssize_t)i, label, sizeof label),
+                            writable);
             goto failed;
         }
         out->count = i + 1;
@@ -355,8 +373,10 @@ int qiopy_arg_strings(PyObject *object, const char *name, QioStrings *out)
     }
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *bytes = NULL;
+        char label[ELEMENT_NAME];
 
-        if (qiopy_arg_path(PyTuple_GET_ITEM(items, i), name, &bytes) < 0) {
+        element_name(name, i, label, sizeof label);
+        if (qiopy_arg_path(PyTuple_GET_ITEM(items, i), label, &bytes) < 0) {
             goto failed;
         }
         PyTuple_SET_ITEM(out->owner, i, bytes);
@@ -372,13 +392,13 @@ failed:
 }
 
 /* Strings of options may be paths, so they go the way of file names (surrogateescape). */
-static int option_text(qioh_options *options, const char *key, PyObject *value, bool add,
-                       qioh_error *error)
+static int option_text(qioh_options *options, const char *key, const char *label,
+                       PyObject *value, bool add, qioh_error *error)
 {
     PyObject *bytes = NULL;
     qioh_status status;
 
-    if (qiopy_arg_path(value, key, &bytes) < 0) {
+    if (qiopy_arg_path(value, label, &bytes) < 0) {
         return -1;
     }
     status = add ? qioh_options_add_str(options, key, PyBytes_AS_STRING(bytes), error)
@@ -394,7 +414,11 @@ static int option_text(qioh_options *options, const char *key, PyObject *value, 
 static int option_list(qioh_options *options, const char *key, PyObject *value, qioh_error *error)
 {
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(value); i++) {
-        if (option_text(options, key, PySequence_Fast_GET_ITEM(value, i), true, error) < 0) {
+        char label[ELEMENT_NAME];
+
+        element_name(key, i, label, sizeof label);
+        if (option_text(options, key, label, PySequence_Fast_GET_ITEM(value, i), true,
+                        error) < 0) {
             return -1;
         }
     }
@@ -425,7 +449,7 @@ static int option(qioh_options *options, const char *key, PyObject *value)
         status = qioh_options_set_bytes(options, key, view.buf, (size_t)view.len, &error);
         PyBuffer_Release(&view);
     } else {
-        return option_text(options, key, value, false, &error);
+        return option_text(options, key, key, value, false, &error);
     }
     if (status < 0) {
         qiopy_raise(&error);

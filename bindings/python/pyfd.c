@@ -31,8 +31,12 @@ static PyObject *fd_create(PyTypeObject *class, PyObject *args, PyObject *kwargs
         return NULL;
     }
     if (fd < 0 || fcntl(fd, F_GETFD) < 0) {
-        errno = EBADF;
-        return PyErr_SetFromErrno(PyExc_OSError);
+        qioh_error error = {.struct_size = sizeof error, .code = QIOH_E_SYSTEM,
+                            .sys_errno = EBADF, .domain = QIOH_DOMAIN_ERRNO, .number = EBADF};
+
+        snprintf(error.message, sizeof error.message, "fd: %d is not an open descriptor", (int)fd);
+        qiopy_raise(&error);
+        return NULL;
     }
     self = (FdObject *)class->tp_alloc(class, 0);
     if (self) {

@@ -332,10 +332,16 @@ static qioh_watch *watch_fd(QioObject *self, PyObject *target, uint32_t conditio
 PyObject *qiopy_loop_watch(QioObject *self, PyObject *target, uint32_t condition, PyObject *fn)
 {
     QioObject *object = (QioObject *)target;
-    QioShell *shell = new_shell(self, fn, target);
+    QioShell *shell;
     qioh_watch *watch;
     qioh_error error;
 
+    if (PyObject_TypeCheck(target, qiopy_types[QIO_TYPE_LISTENER]) && condition != QIOH_IN) {
+        PyErr_SetString(PyExc_ValueError, "condition has to be qio.IN for a Listener: a client "
+                        "waits");
+        return NULL;
+    }
+    shell = new_shell(self, fn, target);
     if (!shell) {
         return NULL;
     }
@@ -361,9 +367,9 @@ PyObject *qiopy_loop_watch(QioObject *self, PyObject *target, uint32_t condition
 /* Seconds as milliseconds, rounded up: a timer never comes early. */
 static int milliseconds(PyObject *object, const char *name, int64_t *out)
 {
-    double seconds = PyFloat_AsDouble(object);
+    double seconds = PyBool_Check(object) ? -1.0 : PyFloat_AsDouble(object);
 
-    if (seconds == -1.0 && PyErr_Occurred()) {
+    if (PyBool_Check(object) || (seconds == -1.0 && PyErr_Occurred())) {
         PyErr_Clear();
         PyErr_Format(PyExc_TypeError, "%s has to be seconds, not %.100s", name,
                      Py_TYPE(object)->tp_name);

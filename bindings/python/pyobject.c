@@ -153,10 +153,24 @@ QioObject *qiopy_unwrap(PyObject *object, QioType type, const char *name)
 
 /* ---- slots ---- */
 
+/* The name without the module: "SocketChannel". */
+static const char *short_name(PyTypeObject *class)
+{
+    const char *dot = strrchr(class->tp_name, '.');
+
+    return dot ? dot + 1 : class->tp_name;
+}
+
 static PyObject *object_new(PyTypeObject *class, PyObject *args, PyObject *kwargs)
 {
-    PyErr_Format(PyExc_TypeError, "cannot make a %.100s directly: use qio.connect(), "
-                 "qio.open_file(), qio.pair() ... or a method that returns one", class->tp_name);
+    const char *how = "qio.connect(), qio.open_file(), qio.pair() ...";
+
+    if (PyType_IsSubtype(class, qiopy_types[QIO_TYPE_LISTENER])) {
+        how = "qio.listen()";
+    } else if (PyType_IsSubtype(class, qiopy_types[QIO_TYPE_WATCH])) {
+        how = "Loop.watch(), Loop.add_timer()";
+    }
+    PyErr_Format(PyExc_TypeError, "cannot make a %.100s directly: use %s", short_name(class), how);
     return NULL;
 }
 
@@ -247,41 +261,47 @@ static void object_dealloc(PyObject *self)
     Py_DECREF(class);
 }
 
-/* The name without the module: "SocketChannel". */
-static const char *short_name(PyTypeObject *class)
+/* <SocketChannel name fd=5>, <CommandChannel pid=17>, <BufferChannel at 0x...> */
+static PyObject *channel_repr(QioObject *o, const char *class_name)
 {
-    const char *dot = strrchr(class->tp_name, '.');
+    char label[128] = " ";
+    int32_t number;
 
-    return dot ? dot + 1 : class->tp_name;
+    if (qioh_channel_get_name(o->h.channel, label + 1, sizeof label - 1, NULL) <= 0) {
+        label[0] = '\0';
+    }
+    number = qioh_channel_get_fd(o->h.channel, NULL);
+    if (number >= 0) {
+        return PyUnicode_FromFormat("<%s%s fd=%d>", class_name, label, (int)number);
+    }
+    number = qioh_channel_get_pid(o->h.channel, NULL);
+    if (number >= 0) {
+        return PyUnicode_FromFormat("<%s%s pid=%d>", class_name, label, (int)number);
+    }
+    return PyUnicode_FromFormat("<%s%s at %p>", class_name, label, o);
 }
 
 static PyObject *object_repr(PyObject *self)
 {
     QioObject *o = (QioObject *)self;
     const char *name = short_name(Py_TYPE(self));
-    char label[128] = "";
-    int32_t fd;
+    char address[128];
 
+    if (o->closed) {
+        return PyUnicode_FromFormat("<%s closed>", name);
+    }
     switch (type_of(self)) {
     case QIO_TYPE_CHANNEL:
-        if (o->closed) {
-            return PyUnicode_FromFormat("<%s closed>", name);
-        }
-        fd = qioh_channel_get_fd(o->h.channel, NULL);
-        if (qioh_channel_get_name(o->h.channel, label, sizeof label, NULL) > 0) {
-            return PyUnicode_FromFormat("<%s %s fd=%d>", name, label, fd < 0 ? -1 : (int)fd);
-        }
-        return fd < 0 ? PyUnicode_FromFormat("<%s at %p>", name, self)
-                      : PyUnicode_FromFormat("<%s fd=%d>", name, (int)fd);
+        return channel_repr(o, name);
     case QIO_TYPE_LISTENER:
-        if (o->closed || qioh_listener_get_address(o->h.listener, 0, label, sizeof label,
-                                                   NULL) < 0) {
-            return PyUnicode_FromFormat("<%s closed>", name);
+        if (qioh_listener_get_address(o->h.listener, 0, address, sizeof address, NULL) >= 0) {
+            return PyUnicode_FromFormat("<%s %s>", name, address);
         }
-        return PyUnicode_FromFormat("<%s %s>", name, label);
+        break;
     default:
-        return PyUnicode_FromFormat("<%s at %p>", name, self);
+        break;
     }
+    return PyUnicode_FromFormat("<%s at %p>", name, self);
 }
 
 /* ---- making the types ---- */

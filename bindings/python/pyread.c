@@ -11,6 +11,7 @@
 
 #define CHUNK 65536
 #define LINE_BUFFER 4096
+#define DELIMS_MAX 16
 
 static QioPatience reading(QioObject *self, QioTimeout timeout, bool always)
 {
@@ -318,8 +319,20 @@ static int delimiters(PyObject *object, QioBuffers *out)
     PyObject *one;
     int result;
 
+    if (PyUnicode_Check(object) || !(PyObject_CheckBuffer(object) || PySequence_Check(object))) {
+        PyErr_Format(PyExc_TypeError, "delims has to be bytes or a sequence of bytes, not %.100s",
+                     Py_TYPE(object)->tp_name);
+        return -1;
+    }
     if (!PyObject_CheckBuffer(object)) {
-        return qiopy_arg_buffers(object, "delims", false, out);
+        result = qiopy_arg_buffers(object, "delims", false, out);
+        if (result == 0 && (out->count < 1 || out->count > DELIMS_MAX)) {
+            PyErr_Format(PyExc_ValueError, "delims has to be from 1 to %d delimiters, not %zu",
+                         DELIMS_MAX, out->count);
+            qiopy_buffers_release(out);
+            result = -1;
+        }
+        return result;
     }
     one = PyTuple_Pack(1, object);
     result = one ? qiopy_arg_buffers(one, "delims", false, out) : -1;

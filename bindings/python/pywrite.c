@@ -187,7 +187,8 @@ PyObject *qiopy_writev(QioObject *self, PyObject *object, bool all, QioTimeout t
 
 static int add_fds(qioh_fdset *set, PyObject *fds)
 {
-    PyObject *items = PySequence_Tuple(fds);
+    PyObject *items = PyUnicode_Check(fds) || PyObject_CheckBuffer(fds) ? NULL
+                                                                       : PySequence_Tuple(fds);
     qioh_error error;
 
     if (!items) {
@@ -198,9 +199,11 @@ static int add_fds(qioh_fdset *set, PyObject *fds)
     }
     qiopy_error_init(&error);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); i++) {
+        char label[32];
         int32_t fd;
 
-        if (qiopy_arg_fd(PyTuple_GET_ITEM(items, i), "fds", &fd) < 0) {
+        snprintf(label, sizeof label, "fds[%zd]", i);
+        if (qiopy_arg_fd(PyTuple_GET_ITEM(items, i), label, &fd) < 0) {
             goto failed;
         }
         if (qioh_fdset_add(set, fd, &error) < 0) {

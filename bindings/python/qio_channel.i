@@ -149,8 +149,8 @@
 
 %method(qioh_channel, shutdown, shutdown, "($self, how, /)",
         "End a direction: \"read\", \"write\", \"both\", or a socket.SHUT_ constant.")
-%method(qioh_channel, cancel, cancel, "($self, condition=..., /)",
-        "Interrupt who waits for the condition (both by default): AbortedError.")
+%method(qioh_channel, cancel, cancel, "($self, condition=5, /)",
+        "Interrupt who waits for the condition (IN|OUT by default): AbortedError.")
 %method(qioh_channel, set_delay, set_delay, "($self, enabled, /)",
         "Whether small writes may be held back (the opposite of TCP_NODELAY).")
 %method(qioh_channel, set_cork, set_cork, "($self, enabled, /)",

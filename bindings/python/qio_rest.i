@@ -85,6 +85,9 @@
 %function(qioh_abi_version, abi_version, "($module, /)")
 %function(qioh_version_string, version_string, "($module, /)")
 %function(qioh_debug_live, debug_live, "($module, kind, /)")
+%typemap(out) int64_t qioh_debug_live {
+  if ($1 < 0) { qiopy_raise_code((int32_t)$1, 0, "kind has to be a QIOH_KIND_ number"); SWIG_fail; }
+  $result = PyLong_FromLongLong($1); }
 %function(qioh_channel_new_fd, channel_new_fd, "($module, fd, /)")
 %function(qioh_channel_new_file, channel_new_file, "($module, path, mode, permissions, /)")
 %function(qioh_channel_new_command, channel_new_command, "($module, argv, options, /)")

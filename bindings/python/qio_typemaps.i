@@ -87,5 +87,9 @@
   $1 = (void *)view.buf; $2 = (size_t)view.len; }
 %typemap(freearg) (void *b, size_t len), (const void *b, size_t len) {
   PyBuffer_Release(&view$argnum); }
-%apply (const void *b, size_t len) {
-  (const void *data, size_t len), (const void *buf, size_t len) };
+%apply (const void *b, size_t len) { (const void *data, size_t len) };
+/* of qioh_channel_new_buffer(): the name that qio.buffer() gives it */
+%typemap(in) (const void *buf, size_t len) (Py_buffer view = {0}) {
+  if (qiopy_arg_buffer($input, "data", false, &view) < 0) SWIG_fail;
+  $1 = (void *)view.buf; $2 = (size_t)view.len; }
+%typemap(freearg) (const void *buf, size_t len) { PyBuffer_Release(&view$argnum); }

@@ -8,6 +8,7 @@ io.TextIOWrapper and friends take a channel as it is.
 
 import fcntl
 import io
+import operator
 import os
 import signal as _signal
 from collections.abc import Iterable
@@ -29,6 +30,19 @@ _KINDS = {
     _qio.QIOH_CHANNEL_CUSTOM: "custom",
     _qio.QIOH_CHANNEL_QUEUED: "queued",
 }
+
+
+#: The limit of a line, and of read_until() when it is given none.
+_LINE_MAX = 16777216
+
+
+def _count(value, name):
+    """An integer or None."""
+    try:
+        return None if value is None else operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} has to be an integer or None, "
+                        f"not {type(value).__name__}") from None
 
 
 class PeerCred(NamedTuple):
@@ -107,7 +121,8 @@ class Channel(_qio.Channel):
 
     def readline(self, size: int | None = -1, *, timeout: Timeout = ...) -> bytes | None:
         """Read up to and with the next newline, or what is left; at most size bytes."""
-        if size is None or size < 0:
+        size = _count(size, "size")
+        if size is None or size < 0 or size > _LINE_MAX:
             return self.read_until(b"\n", timeout=timeout)
         if size == 0:
             return b""
@@ -133,6 +148,7 @@ class Channel(_qio.Channel):
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         """The lines until the end; with hint, stop after so many bytes."""
+        hint = _count(hint, "hint")
         lines, total = [], 0
         for line in self:
             lines.append(line)
@@ -143,6 +159,9 @@ class Channel(_qio.Channel):
 
     def writelines(self, lines: Iterable[Readable]) -> None:
         """Write each of the lines, all of it."""
+        if isinstance(lines, (bytes, bytearray, memoryview)) or not isinstance(lines, Iterable):
+            raise TypeError("lines has to be an iterable of bytes-like objects, "
+                            f"not {type(lines).__name__}")
         for line in lines:
             self.write_all(line)
 
@@ -196,6 +215,8 @@ class Channel(_qio.Channel):
         flushes it and leaves the channel open.  mode: "r", "w" or "rw", with "b" for bytes."""
         if not isinstance(mode, str) or not set(mode) <= set("rwb") or not set(mode) & set("rw"):
             raise ValueError(f'mode has to be "r", "w" or "rw", with "b" for bytes, not {mode!r}')
+        if not isinstance(buffering, int):
+            raise TypeError(f"buffering has to be an integer, not {type(buffering).__name__}")
         reads, writes, binary = "r" in mode, "w" in mode, "b" in mode
         raw = _File(self, reads, writes)
         if buffering == 0:

@@ -155,6 +155,9 @@ def command(argv: Sequence[Path], *, env: Mapping[str, str] | None = None,
     waits for it to end, by itself and then after SIGTERM, before it is killed.
     """
     options = _stderr(stderr)
+    if close_timeout is not None and not isinstance(close_timeout, (int, float)):
+        raise TypeError("close_timeout has to be a number of seconds or None, "
+                        f"not {type(close_timeout).__name__}")
     options["close-timeout"] = _value("close_timeout", close_timeout)
     if env is not None:
         options["env"] = _environment(env)

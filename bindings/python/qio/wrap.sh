@@ -3,6 +3,7 @@
 # wrap.sh OUT SWIG ARG ...: runs SWIG and checks that its output has the method tables that
 # pyobject.c hangs on our types, under the names that qio.i expects: a SWIG that names them
 # otherwise is told here, not by a compiler.  The Python file that SWIG writes is of no use.
+# Methods are named in errors as Python does.
 set -eu
 out=$1
 shift
@@ -12,6 +13,9 @@ swig=$1
 input=$2
 shift 2
 "$swig" "$@" -outdir "$scratch" -o "$out" "$input"
+# In its errors a method has the name of a C function: "Channel_pread() missing ...".
+sed -i -E -e 's/(TupleAndKeywords\(args, kwargs, "[O|]*:)(Channel|Listener|Loop|Watch)_/\1\2./' \
+    -e 's/(UnpackTuple\(args, ")(Channel|Listener|Loop|Watch)_/\1\2./' "$out"
 for noun in channel listener loop watch; do
     if ! grep -q "SwigPyBuiltin__qioh_${noun}_methods\[\]" "$out"; then
         rm -f "$out"
