@@ -125,7 +125,9 @@ static int32_t on_channel(qioh_watch *watch, qioh_channel *channel, uint32_t con
 static int32_t on_listener(qioh_watch *watch, qioh_listener *listener, void *user_data,
                            qioh_error *error)
 {
-    return on_ready(user_data, QIOH_IN, error);
+    bool closed = qioh_listener_get_fd(listener, 0, NULL) == QIOH_E_CLOSED;
+
+    return on_ready(user_data, closed ? QIOH_NVAL : QIOH_IN, error);
 }
 
 static int32_t on_fd(qioh_watch *watch, int32_t fd, uint32_t condition, void *user_data,

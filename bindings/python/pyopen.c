@@ -164,10 +164,10 @@ PyObject *qiopy_listener_close(QioObject *self)
     int32_t status;
 
     qiopy_error_init(&error);
+    self->closed = true;    /* first: whoever the close wakes asks whether it is */
     Py_BEGIN_ALLOW_THREADS
     status = qioh_listener_close(self->h.listener, &error);
     Py_END_ALLOW_THREADS
-    self->closed = true;
     if (status < 0) {
         qiopy_raise(&error);
         return NULL;

@@ -32,8 +32,8 @@ class Listener(_qio.Listener):
     @property
     def port(self) -> int | None:
         """The port of the first address, None when that has none."""
-        _, colon, port = self.address.rpartition(":")
-        return int(port) if colon and port.isascii() and port.isdigit() else None
+        scheme, _, rest = self.address.partition(":")
+        return int(rest.rpartition(":")[2]) if scheme in ("tcp", "vsock") else None
 
     @property
     def closed(self) -> bool:
