@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <glib-unix.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <qio/qio.h>
@@ -175,6 +176,89 @@ static void ours_stop(Side *side, int idle)
     close(side->fds[0]);
 }
 
+/* ---- a GLib watch against GLib's own ---- */
+
+typedef struct GlibSide {
+    int fds[2];
+    GMainContext *context;
+    GSource *source;
+    QIOChannel *ioc;
+    int got;
+} GlibSide;
+
+static gboolean on_glib_channel(QIOChannel *ioc, GIOCondition condition, gpointer data)
+{
+    GlibSide *side = data;
+    char byte;
+
+    side->got += qio_channel_read(ioc, &byte, 1, NULL) == 1;
+    return TRUE;
+}
+
+static gboolean on_glib_fd(gint fd, GIOCondition condition, gpointer data)
+{
+    GlibSide *side = data;
+    char byte;
+
+    side->got += recv(fd, &byte, 1, MSG_DONTWAIT) == 1;
+    return TRUE;
+}
+
+static void glib_events(void *arg, uint64_t n)
+{
+    GlibSide *side = arg;
+    char byte = 0;
+
+    while (n--) {
+        int before = side->got;
+
+        must(send(side->fds[0], &byte, 1, MSG_NOSIGNAL) == 1, "send");
+        while (side->got == before) {
+            g_main_context_iteration(side->context, TRUE);
+        }
+    }
+}
+
+static void glib_start(GlibSide *side, bool channel)
+{
+    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, side->fds) == 0, "socketpair");
+    side->context = g_main_context_new();
+    if (channel) {
+        side->ioc = qio_channel_new_fd(side->fds[1], NULL);
+        side->source = qio_channel_add_watch_source(side->ioc, G_IO_IN, on_glib_channel, side,
+                                                    NULL, side->context);
+        return;
+    }
+    side->source = g_unix_fd_source_new(side->fds[1], G_IO_IN);
+    g_source_set_callback(side->source, G_SOURCE_FUNC(on_glib_fd), side, NULL);
+    g_source_attach(side->source, side->context);
+}
+
+static void glib_stop(GlibSide *side)
+{
+    g_source_destroy(side->source);
+    g_source_unref(side->source);
+    g_main_context_unref(side->context);
+    close(side->fds[0]);
+    if (side->ioc) {
+        qio_object_unref(side->ioc);
+    } else {
+        close(side->fds[1]);
+    }
+}
+
+static void compare_glib_watch(void)
+{
+    static GlibSide ours, floor;
+
+    glib_start(&ours, true);
+    glib_start(&floor, false);
+    bench_compare("GLib watch on a channel: event / g_unix_fd_source", glib_events, &ours,
+                  glib_events, &floor, 0);
+    glib_stop(&ours);
+    glib_stop(&floor);
+}
+
 static void compare(int idle, bool in_glib, double goal)
 {
     static Side raw, ours;
@@ -199,6 +283,7 @@ int main(void)
     for (i = 0; i < G_N_ELEMENTS(idle); i++) {
         compare(idle[i], false, idle[i] == IDLE_MAX ? 1.15 : 0);
     }
+    compare_glib_watch();
     compare(10, true, 0);
     compare(IDLE_MAX, true, 0);
     return 0;
