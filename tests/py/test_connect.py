@@ -129,6 +129,8 @@ def test_exec_runs_a_program_when_it_is_allowed():
     assert channel.returncode == 0
     with qio.connect('exec:/usr/bin/env?env=A=b%26c', allow='exec', env=['X=y', 'Z=']) as channel:
         assert channel.read() == b'X=y\nZ=\n'
+    with qio.connect('exec:/usr/bin/env?env=A=b', allow='exec', env=()) as channel:
+        assert channel.read() == b''
     with qio.connect('exec:pwd', allow=['net', 'exec'], cwd=pathlib.Path('/usr')) as channel:
         assert channel.read() == b'/usr\n'
 
@@ -174,6 +176,11 @@ def test_allow_narrows_the_schemes(tmp_path):
     with pytest.raises(PermissionError):
         qio.listen(f'unix:{tmp_path}/s', allow='net')
     assert os.listdir(tmp_path) == []
+
+
+def test_an_empty_allow_is_not_the_default():
+    with pytest.raises(ValueError, match='allow'):
+        qio.connect('null:', allow=[])
 
 
 def test_an_unknown_word_in_allow_is_named():

@@ -269,6 +269,14 @@ def test_dev_null_swallows_and_is_at_the_end():
         assert channel.write(BULK) == len(BULK)
 
 
+def test_dev_full_is_out_of_space():
+    with qio.open_file('/dev/full', 'w') as channel:
+        with pytest.raises(qio.Error) as caught:
+            channel.write(b'x')
+        assert caught.value.errno == errno.ENOSPC
+        assert caught.value.bytes_written == 0
+
+
 def test_dev_zero_reads_zeros_in_both_modes():
     with qio.open_file('/dev/zero') as channel:
         assert channel.read_exactly(100_000) == bytes(100_000)

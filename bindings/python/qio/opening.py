@@ -38,6 +38,10 @@ def _value(key, value):
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, (list, tuple)):
+        if not value and key == "env":
+            return [""]                         # no variables, which is not ours
+        if not value and key == "allow":
+            raise ValueError('allow has to name something, such as "net"')
         return [os.fsdecode(item) if isinstance(item, os.PathLike) else item for item in value]
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
