@@ -37,6 +37,12 @@ end
 
 local function set_option(options, key, value)
   if type(value) ~= "table" then return set_value(options, key, value) end
+  if next(value) == nil and key == "env" then
+    return set_value(options, key, "")          -- no variables, which is not ours
+  end
+  if next(value) == nil and key == "allow" then
+    return nil, 'it has to name something, such as "net"'
+  end
   for _, one in ipairs(value) do
     local ok, msg = set_value(options, key, one, true)
     if not ok then return nil, msg end

@@ -127,6 +127,13 @@ describe("a command", function()
     c:close()
   end)
 
+  it("has no environment when that is empty, and is not allowed by an empty list", function()
+    local c = assert(qio.command({ "/usr/bin/env" }, { env = {} }))
+    assert.equal("", c:readall())
+    c:close()
+    assert.error_matches(function() qio.connect("null:", { allow = {} }) end, "'allow'")
+  end)
+
   it("has environment, directory and standard error", function()
     local c = assert(qio.command({ "/bin/sh", "-c", "echo $WHO in $PWD; echo oops >&2" },
                                  { env = { WHO = "me" }, cwd = "/", stderr = "pipe" }))
