@@ -194,10 +194,13 @@ off_t qio_channel_io_seek(QIOChannel *ioc, off_t offset, int whence, Error **err
     if (enter_for(ioc, (const void *)klass->io_seek, "seek", errp) < 0) {
         return -1;
     }
-    if (whence == SEEK_CUR) {
-        offset -= (off_t)qio_readahead_pending(ioc);
+    if (whence == SEEK_CUR &&
+        __builtin_sub_overflow(offset, (off_t)qio_readahead_pending(ioc), &offset)) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "offset: %lld is out of range", (long long)offset);
+        ret = -1;
+    } else {
+        ret = klass->io_seek(ioc, offset, whence, errp);
     }
-    ret = klass->io_seek(ioc, offset, whence, errp);
     if (ret >= 0) {
         qio_readahead_reset(ioc);
     }

@@ -66,6 +66,28 @@ TEST(buffer_seek_has_three_origins)
     qio_object_unref(ioc);
 }
 
+/* SEEK_CUR counts from the reader, who is before what is read ahead. */
+TEST(buffer_seek_and_what_is_read_ahead)
+{
+    QIOChannel *ioc = (QIOChannel *)qio_channel_buffer_new(0);
+    Error *err = NULL;
+    char byte;
+
+    CHECK_INT(qio_channel_write_all(ioc, "0123456789", 10, NULL), ==, 0);
+    CHECK_INT(qio_channel_io_seek(ioc, 2, SEEK_SET, NULL), ==, 2);
+    CHECK_INT(qio_channel_peek(ioc, &byte, 1, NULL), ==, 1);
+    CHECK_INT(qio_channel_get_pending(ioc), >=, 1);
+    CHECK_INT(qio_channel_io_seek(ioc, INT64_MIN, SEEK_CUR, &err), ==, -1);
+    CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_INVAL);
+    CHECK_STR_HAS(qio_error_get_pretty(err), "offset");
+    qio_error_free(err);
+    CHECK_INT(qio_channel_get_pending(ioc), >=, 1);
+    CHECK_INT(qio_channel_io_seek(ioc, 1, SEEK_CUR, NULL), ==, 3);
+    CHECK_INT(qio_channel_read(ioc, &byte, 1, NULL), ==, 1);
+    CHECK_INT(byte, ==, '3');
+    qio_object_unref(ioc);
+}
+
 TEST(buffer_fills_just_the_gap)
 {
     QIOChannel *ioc = buffer_new(0);
