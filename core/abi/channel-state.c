@@ -231,36 +231,19 @@ int64_t qioh_channel_seek(qioh_channel *channel, int64_t offset, int32_t whence,
     return position < 0 ? abi_take_error(error, err) : position;
 }
 
-static int64_t file_size(QIOChannel *ioc, qioh_error *error)
-{
-    int fd = qio_channel_get_fd(ioc, NULL);
-    struct stat st;
-
-    if (fd >= 0 && sys_fstat(fd, &st) < 0) {
-        return abi_fail_errno(error, errno, "cannot look at fd %d", fd);
-    }
-    if (fd < 0 || !S_ISREG(st.st_mode)) {
-        return abi_fail(error, QIOH_E_NOTSUP, "only a buffer and a regular file have a size");
-    }
-    return st.st_size;
-}
-
 int64_t qioh_channel_get_size(qioh_channel *channel, qioh_error *error)
 {
-    static GType buffer_type;
+    Error *err = NULL;
     QIOChannel *ioc;
-    int64_t size = abi_channel_enter(channel, QIO_USE_ONE, &ioc, error);
+    off_t size;
+    int32_t status = abi_channel_pin(channel, &ioc, error);
 
-    if (size < 0) {
-        return size;
+    if (status != 0) {
+        return status;
     }
-    if (abi_channel_is(ioc, TYPE_QIO_CHANNEL_BUFFER, &buffer_type)) {
-        size = (int64_t)((QIOChannelBuffer *)ioc)->usage;
-    } else {
-        size = file_size(ioc, error);
-    }
-    abi_channel_leave(channel, ioc, QIO_USE_ONE);
-    return size;
+    size = qio_channel_get_size(ioc, &err);
+    abi_unpin(channel);
+    return size < 0 ? abi_take_error(error, err) : size;
 }
 
 qioh_status qioh_channel_has_feature(qioh_channel *channel, uint32_t feature, qioh_error *error)

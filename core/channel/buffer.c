@@ -169,6 +169,15 @@ static off_t buffer_seek(QIOChannel *ioc, off_t offset, int whence, Error **errp
     return target;
 }
 
+static off_t buffer_get_size(QIOChannel *ioc, Error **errp)
+{
+    QIOChannelBuffer *buffer = buffer_lock(ioc);
+    off_t size = (off_t)buffer->usage;
+
+    buffer_unlock(buffer);
+    return size;
+}
+
 static int buffer_close(QIOChannel *ioc, Error **errp)
 {
     QIOChannelBuffer *buffer = buffer_lock(ioc);
@@ -208,6 +217,7 @@ static void buffer_class_init(ObjectClass *klass, void *data)
     ioc_class->io_pread = buffer_pread;
     ioc_class->io_pwrite = buffer_pwrite;
     ioc_class->io_seek = buffer_seek;
+    ioc_class->io_get_size = buffer_get_size;
     ioc_class->io_close = buffer_close;
     ioc_class->io_poll = buffer_poll;
     ioc_class->io_advance = buffer_advance;

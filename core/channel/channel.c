@@ -184,6 +184,7 @@ void qio_channel_set_cork(QIOChannel *ioc, bool enabled)
 off_t qio_channel_io_seek(QIOChannel *ioc, off_t offset, int whence, Error **errp)
 {
     QIOChannelClass *klass = qio_channel_class(ioc);
+    off_t from = offset;
     off_t ret;
 
     if (whence != SEEK_SET && whence != SEEK_CUR && whence != SEEK_END) {
@@ -195,17 +196,30 @@ off_t qio_channel_io_seek(QIOChannel *ioc, off_t offset, int whence, Error **err
         return -1;
     }
     if (whence == SEEK_CUR &&
-        __builtin_sub_overflow(offset, (off_t)qio_readahead_pending(ioc), &offset)) {
+        __builtin_sub_overflow(offset, (off_t)qio_readahead_pending(ioc), &from)) {
         qio_error_set(errp, QIO_ERROR_INVAL, "offset: %lld is out of range", (long long)offset);
         ret = -1;
     } else {
-        ret = klass->io_seek(ioc, offset, whence, errp);
+        ret = klass->io_seek(ioc, from, whence, errp);
     }
     if (ret >= 0) {
         qio_readahead_reset(ioc);
     }
     qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     return ret;
+}
+
+off_t qio_channel_get_size(QIOChannel *ioc, Error **errp)
+{
+    QIOChannelClass *klass = qio_channel_class(ioc);
+    off_t size;
+
+    if (enter_for(ioc, (const void *)klass->io_get_size, "a size", errp) < 0) {
+        return -1;
+    }
+    size = klass->io_get_size(ioc, errp);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
+    return size;
 }
 
 static int check_positioned(const void *buf, size_t len, off_t offset, Error **errp)

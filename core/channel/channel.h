@@ -92,6 +92,7 @@ struct QIOChannel {
  * @io_advance: moves bytes from the transport into the layer without waiting and says which
  *   of the conditions are ready now; NULL means that the descriptors tell it all.
  * @io_pread, @io_pwrite: positioned transfers; NULL = not supported.
+ * @io_get_size: how many bytes there are in all; NULL = that cannot be said.
  * @io_flush: sends what the class holds back; NULL = it holds nothing.
  * @io_take_fd: gives its only descriptor away, leaving the channel without; NULL = it has none
  *   to give.
@@ -126,7 +127,8 @@ struct QIOChannelClass {
     int (*io_flush)(QIOChannel *ioc, Error **errp);
     int (*io_take_fd)(QIOChannel *ioc, Error **errp);
     int (*io_close_wait)(QIOChannel *ioc, bool interruptible, Error **errp);
-    gpointer reserved[7];
+    off_t (*io_get_size)(QIOChannel *ioc, Error **errp);
+    gpointer reserved[6];
 };
 
 /* ---- features and name ---- */
@@ -279,6 +281,9 @@ void qio_channel_set_cork(QIOChannel *ioc, bool enabled);
 /** qio_channel_io_seek: as lseek(2); drops the read-ahead first (SEEK_CUR counts from where the
  * reader is).  Returns: the new offset, or -1 (NOTSUP, INVAL, SYSTEM) */
 off_t qio_channel_io_seek(QIOChannel *ioc, off_t offset, int whence, Error **errp);
+/** qio_channel_get_size: the bytes of a buffer or a regular file.  Returns: -1 (NOTSUP: it has no
+ * size; CLOSED; SYSTEM) */
+off_t qio_channel_get_size(QIOChannel *ioc, Error **errp);
 /** qio_channel_pread, qio_channel_pwrite: transfer at @offset, leaving the position alone. */
 ssize_t qio_channel_pread(QIOChannel *ioc, void *buf, size_t len, off_t offset, Error **errp);
 ssize_t qio_channel_pwrite(QIOChannel *ioc, const void *buf, size_t len, off_t offset,

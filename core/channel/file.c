@@ -74,6 +74,21 @@ static off_t file_seek(QIOChannel *ioc, off_t offset, int whence, Error **errp)
     return ret;
 }
 
+static off_t file_get_size(QIOChannel *ioc, Error **errp)
+{
+    struct stat st;
+
+    if (sys_fstat(NONBLOCK(ioc)->fd, &st) < 0) {
+        qio_error_set_errno(errp, errno, "cannot ask for the size of the file");
+        return -1;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "only a regular file has a size");
+        return -1;
+    }
+    return st.st_size;
+}
+
 static int file_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int cap)
 {
     int fd = NONBLOCK(ioc)->fd;
@@ -124,6 +139,7 @@ static void file_class_init(ObjectClass *klass, void *data)
     ioc_class->io_pread = file_pread;
     ioc_class->io_pwrite = file_pwrite;
     ioc_class->io_seek = file_seek;
+    ioc_class->io_get_size = file_get_size;
     ioc_class->io_poll = file_poll;
     ioc_class->io_advance = file_advance;
     ioc_class->io_close = file_close;
