@@ -7,6 +7,7 @@
  * a failed one does not reach it.
  */
 #include "seam.h"
+#include "checked.h"
 #include "runner.h"
 
 #include <limits.h>
@@ -240,14 +241,14 @@ void seam_install(void)
         atomic_store(&hits[i], 0);
     }
     if (below == NULL) {
-        below = &qio_sys_direct;
+        below = &test_sys_checked;
     }
     qio_sys = &failing;
 }
 
 void seam_remove(void)
 {
-    qio_sys = &qio_sys_direct;
+    qio_sys = &test_sys_checked;
 }
 
 void seam_set_below(const QIOSysTable *table)

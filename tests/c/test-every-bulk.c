@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * test-every-bulk.c: a megabyte through every class of channel, in each of the ways there are to
- * wait, also while signals rain.
+ * wait, also while signals rain; and writing when nobody reads any more.
  *
  * Owns: the far end, a thread on bare descriptors, and the four ways.  Rule: what the interval
  * timer raises is handled without SA_RESTART, so every call that can be interrupted is.
@@ -261,6 +261,37 @@ TEST(coroutine)
 TEST(loop)
 {
     every_kind(LOOP, false);
+}
+
+/* With the default disposition a SIGPIPE would end the process. */
+TEST(writing_to_nobody_raises_no_signal)
+{
+    const struct sigaction plain = { .sa_handler = SIG_DFL };
+    struct iovec iov[2] = { { (char *)"ab", 2 }, { (char *)"cd", 2 } };
+    struct sigaction before;
+
+    CHECK_INT(sigaction(SIGPIPE, &plain, &before), ==, 0);
+    for (const LineKind *kind = line_kinds; kind->name; kind++) {
+        Error *err = NULL;
+        Line line;
+
+        test_note("%s", kind->name);
+        line_make(&line, kind);
+        if (line.drain >= 0) {
+            CHECK_INT(close(line.drain), ==, 0);
+            line.feed = line.feed == line.drain ? -1 : line.feed;
+            line.drain = -1;
+            /* A network needs the answer to the first. */
+            while (qio_channel_writev_all(line.ioc, iov, 2, &err) == 0) {
+            }
+            CHECK(qio_error_get_errno(err) == EPIPE || qio_error_get_errno(err) == ECONNRESET);
+            qio_error_free(err);
+            CHECK_INT(qio_channel_write(line.ioc, "x", 1, NULL), ==, -1);
+            CHECK_INT(qio_channel_try_write(line.ioc, "x", 1, NULL), ==, -1);
+        }
+        line_drop(&line);
+    }
+    CHECK_INT(sigaction(SIGPIPE, &before, NULL), ==, 0);
 }
 
 #if !defined(__SANITIZE_THREAD__)       /* which disturbs the delivery of signals */

@@ -251,3 +251,24 @@ TEST(results_that_are_not_minus_one)
     errno = 0;
     CHECK_INT(sys_posix_spawn(&(pid_t) { 0 }, "/bin/true", NULL, NULL, NULL, NULL), ==, EAGAIN);
 }
+
+/* ---- descriptors that a child would inherit ---- */
+
+FAIL_TEST(a_socket_without_cloexec, TEST_CHECK_FAILED)
+{
+    close(sys_socket(AF_UNIX, SOCK_STREAM, 0));
+}
+
+FAIL_TEST(a_copy_without_cloexec, TEST_CHECK_FAILED)
+{
+    seam_install();
+    close(sys_fcntl(0, F_DUPFD, 3));
+}
+
+FAIL_TEST(cloexec_set_later, TEST_CHECK_FAILED)
+{
+    int fd = sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    sys_fcntl(fd, F_SETFD, FD_CLOEXEC);
+    close(fd);
+}

@@ -7,6 +7,7 @@
  * Rule: one lock over all; it is never held in a real wait.
  */
 #include "testclock.h"
+#include "checked.h"
 #include "runner.h"
 #include "seam.h"
 
@@ -263,7 +264,7 @@ static int epoll_wait_tested(int epfd, struct epoll_event *events, int cap, int 
 
 void testclock_install(void)
 {
-    clocked = qio_sys_direct;
+    clocked = test_sys_checked;
     clocked.clock_gettime = clock_gettime_tested;
     clocked.timerfd_create = timerfd_create_tested;
     clocked.timerfd_settime = timerfd_settime_tested;
@@ -282,7 +283,7 @@ void testclock_install(void)
 
 void testclock_remove(void)
 {
-    seam_set_below(&qio_sys_direct);
+    seam_set_below(&test_sys_checked);
     seam_remove();
 }
 
