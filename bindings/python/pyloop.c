@@ -214,9 +214,12 @@ void qiopy_loop_clear(QioObject *self)
 void qiopy_loop_dealloc(QioObject *self)
 {
     qiopy_loop_clear(self);
-    Py_BEGIN_ALLOW_THREADS
-    qioh_loop_close(self->h.loop, NULL);
-    Py_END_ALLOW_THREADS
+    if (!self->closed) {
+        Py_BEGIN_ALLOW_THREADS
+        qioh_loop_close(self->h.loop, NULL);
+        qioh_loop_unref(self->h.loop);
+        Py_END_ALLOW_THREADS
+    }
 }
 
 void qiopy_watch_dealloc(QioObject *self)
@@ -280,11 +283,16 @@ PyObject *qiopy_loop_run_once(QioObject *self, QioTimeout timeout)
     return again < 0 ? NULL : PyLong_FromLong(status);
 }
 
+/* Gives the handle up as well, and with it three descriptors; what is called later finds it stale
+ * and raises ClosedError. */
 PyObject *qiopy_loop_close(QioObject *self)
 {
     qioh_error error;
     int32_t status;
 
+    if (self->closed) {
+        Py_RETURN_NONE;
+    }
     qiopy_error_init(&error);
     Py_BEGIN_ALLOW_THREADS
     status = qioh_loop_close(self->h.loop, &error);
@@ -294,6 +302,10 @@ PyObject *qiopy_loop_close(QioObject *self)
         return NULL;
     }
     qiopy_loop_clear(self);
+    if (!self->closed) {                        /* not closed by a function it released */
+        self->closed = true;
+        qioh_loop_unref(self->h.loop);
+    }
     Py_RETURN_NONE;
 }
 

@@ -40,12 +40,10 @@ static void release_handle(QioType type, QioObject *o)
     case QIO_TYPE_LISTENER:
         qioh_listener_unref(o->h.listener);
         break;
-    case QIO_TYPE_LOOP:
-        qioh_loop_unref(o->h.loop);
-        break;
     case QIO_TYPE_WATCH:
         qioh_watch_unref(o->h.watch);
         break;
+    case QIO_TYPE_LOOP:                         /* qiopy_loop_dealloc() did */
     case QIO_TYPES:
         break;
     }

@@ -102,31 +102,6 @@ def test_memory_has_no_descriptor():
             buffer.send_eof()
 
 
-def test_a_second_reader_is_busy():
-    """One thread inside read() is made sure by what it writes first."""
-    import threading
-    a, b = qio.pair()
-    with a, b:
-        thread = threading.Thread(target=a.read_some)
-        thread.start()
-        seen = None
-        for _ in range(2000):           # until the thread is in its read
-            try:
-                if a.read_some(timeout=0.001) is not None:
-                    break
-            except qio.BusyError as error:
-                seen = error
-                break
-            except qio.TimeoutError:
-                pass
-        b.write(b'xx')
-        thread.join(10)
-        # a waiting reader is not inside a transfer, so both outcomes are legal; what matters is
-        # that nothing is lost or mixed up
-        assert seen is None or isinstance(seen, qio.Error)
-        assert not thread.is_alive()
-
-
 def test_details_of_an_incomplete_read():
     with qio.buffer(b'abc') as buffer:
         with pytest.raises(qio.IncompleteReadError, match='3 of 10') as caught:
