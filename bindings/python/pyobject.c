@@ -310,7 +310,7 @@ static PyMemberDef members[] = {
 };
 
 /* SWIG begins each doc string with a newline, which hides the signature from inspect. */
-static void strip_docs(PyMethodDef *methods)
+void qiopy_strip_docs(PyMethodDef *methods)
 {
     for (PyMethodDef *m = methods; m->ml_name; m++) {
         if (m->ml_doc && m->ml_doc[0] == '\n') {
@@ -332,7 +332,7 @@ static PyTypeObject *make_type(const char *name, const char *doc, newfunc new,
         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots,
     };
 
-    strip_docs(methods);
+    qiopy_strip_docs(methods);
     return (PyTypeObject *)PyType_FromSpec(&spec);
 }
 

@@ -53,6 +53,7 @@ typedef struct qioh_watch {} qioh_watch;
       SwigPyBuiltin__qioh_channel_methods, SwigPyBuiltin__qioh_listener_methods,
       SwigPyBuiltin__qioh_loop_methods, SwigPyBuiltin__qioh_watch_methods,
     };
+    qiopy_strip_docs(SwigMethods);
     if (qiopy_init(md, tables) < 0) {
       return NULL;
     }

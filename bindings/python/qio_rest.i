@@ -98,12 +98,12 @@
 %may_block(qioh_channel_new_command, arg3)
 %may_block(qioh_listener_open_uri, arg3)
 
-%rename(channel_open_uri) qiopy_open_uri;
-%rename(channel_new_pair) qiopy_new_pair;
-%rename(set_hook) qiopy_register;
+%function(qiopy_open_uri, channel_open_uri, "($module, /, uri, keys, timeout)")
+%function(qiopy_new_pair, channel_new_pair, "($module, /)")
+%function(qiopy_register, set_hook, "($module, hook, object, /)")
+%function(qiopy_adopt, adopt, "($module, object, /)")
 %feature("kwargs") qiopy_open_uri;
 PyObject *qiopy_open_uri(const char *uri, PyObject *keys, QioPlainTimeout timeout);
 PyObject *qiopy_new_pair(void);
 PyObject *qiopy_register(unsigned hook, PyObject *object);
-%rename(adopt) qiopy_adopt;
 PyObject *qiopy_adopt(PyObject *object);

@@ -71,6 +71,7 @@ static inline void qiopy_end(QioObject *self, unsigned way)
 
 extern PyTypeObject *qiopy_types[QIO_TYPES];
 
+void qiopy_strip_docs(PyMethodDef *methods);
 /* Makes our types around SWIG's method tables and puts them into the module's dictionary. */
 int qiopy_init(PyObject *dict, PyMethodDef *const methods[QIO_TYPES]);
 
