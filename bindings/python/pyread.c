@@ -372,34 +372,48 @@ static qioh_ssize try_read_until(QioObject *self, const QioBuffers *delims, size
     return n;
 }
 
-PyObject *qiopy_read_until(QioObject *self, PyObject *object, Py_ssize_t limit,
-                           QioTimeout timeout)
+static PyObject *read_up_to(QioObject *self, const QioBuffers *delims, size_t limit,
+                            QioTimeout timeout)
 {
     QioPatience patience = reading(self, timeout, false);
     PyObject *bytes = NULL;
-    QioBuffers delims;
     qioh_error error;
     qioh_ssize n;
     int again = 1;
 
-    if (delimiters(object, &delims) < 0) {
-        return NULL;
-    }
     patience.condition = QIOH_MORE;             /* the bytes without delimiter are there already */
     qiopy_error_init(&error);
     do {
-        n = try_read_until(self, &delims, (size_t)limit, &bytes, &error);
+        n = try_read_until(self, delims, limit, &bytes, &error);
         if (n == QIOH_E_AGAIN) {
             again = qiopy_wait(&patience, 0);
         } else if (n < 0) {
             qiopy_raise(&error);
         }
     } while (n == QIOH_E_AGAIN && again == 1);
-    qiopy_buffers_release(&delims);
-    if (n == QIOH_E_AGAIN && again == 0) {
-        Py_RETURN_NONE;
+    return n == QIOH_E_AGAIN && again == 0 ? Py_NewRef(Py_None) : bytes;
+}
+
+PyObject *qiopy_read_until(QioObject *self, PyObject *object, Py_ssize_t limit,
+                           QioTimeout timeout)
+{
+    QioBuffers delims;
+    PyObject *bytes;
+
+    if (delimiters(object, &delims) < 0) {
+        return NULL;
     }
+    bytes = read_up_to(self, &delims, (size_t)limit, timeout);
+    qiopy_buffers_release(&delims);
     return bytes;
+}
+
+PyObject *qiopy_read_line(QioObject *self, QioTimeout timeout)
+{
+    qioh_iovec newline = {"\n", 1};
+    const QioBuffers delims = {.iov = &newline, .count = 1, .total = 1};
+
+    return read_up_to(self, &delims, QIO_LINE_LIMIT, timeout);
 }
 
 /* ---- at an offset ---- */

@@ -19,6 +19,7 @@
 %alone(x_read_some, QIO_READING)
 %alone(x_read_exactly, QIO_READING)
 %alone(x_read_until, QIO_READING)
+%alone(x_read_line, QIO_READING)
 %alone(x_readv, QIO_READING)
 %alone(x_peek, QIO_READING)
 %alone(x_recv_fds, QIO_READING)
@@ -45,6 +46,7 @@
            "($self, /, delims, *, limit=16777216, timeout=...)",
            "Read up to and with the first delimiter (bytes, or a sequence of them), or what is\n"
            "left at the end.  LimitError when limit bytes hold none; nothing is consumed then.")
+%method(qioh_channel, x_read_line, _read_line, "($self, timeout, /)", "")
 %method_kw(qioh_channel, x_readv, readv, "($self, /, buffers, *, timeout=...)",
            "Read once into several buffers, in order.  Bytes read, None if it would block.")
 %method_kw(qioh_channel, x_peek, peek, "($self, /, n=65536, *, timeout=...)",
@@ -70,6 +72,8 @@
   PyObject *x_read_until(QioObject *SELF, PyObject *delims, Py_ssize_t limit = 16777216,
                          QioTimeout timeout = QIO_TIMEOUT_DEFAULT) {
     return qiopy_read_until(SELF, delims, limit, timeout); }
+  PyObject *x_read_line(QioObject *SELF, QioPlainTimeout timeout) {
+    return qiopy_read_line(SELF, timeout); }
   PyObject *x_readv(QioObject *SELF, PyObject *buffers, QioTimeout timeout = QIO_TIMEOUT_DEFAULT) {
     return qiopy_readv(SELF, buffers, timeout); }
   PyObject *x_peek(QioObject *SELF, Py_ssize_t n = 65536,

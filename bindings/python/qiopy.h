@@ -245,6 +245,8 @@ PyObject *qiopy_readinto_on(QioObject *self, void *buf, size_t len, qioh_ssize n
 PyObject *qiopy_read(QioObject *self, Py_ssize_t n, QioTimeout timeout);
 PyObject *qiopy_read_some(QioObject *self, Py_ssize_t n, QioTimeout timeout);
 PyObject *qiopy_read_exactly(QioObject *self, Py_ssize_t n, int eof_ok, QioTimeout timeout);
+#define QIO_LINE_LIMIT 16777216                 /* as the default limit of read_until() */
+PyObject *qiopy_read_line(QioObject *self, QioTimeout timeout);
 PyObject *qiopy_read_until(QioObject *self, PyObject *delims, Py_ssize_t limit,
                            QioTimeout timeout);
 PyObject *qiopy_readv(QioObject *self, PyObject *buffers, QioTimeout timeout);

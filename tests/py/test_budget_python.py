@@ -76,7 +76,7 @@ def empty():
     ('noop', 480),
     ('message', 1000),
     ('message_by_bound_methods', 900),
-    ('line', 5800),
+    ('line', 3600),
 ])
 def test_a_call_stays_within_its_budget(empty, case, budget):
     count = each(case) - empty

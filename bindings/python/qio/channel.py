@@ -123,7 +123,7 @@ class Channel(_qio.Channel):
         """Read up to and with the next newline, or what is left; at most size bytes."""
         size = _count(size, "size")
         if size is None or size < 0 or size > _LINE_MAX:
-            return self.read_until(b"\n", timeout=timeout)
+            return self._read_line(timeout)
         if size == 0:
             return b""
         try:
