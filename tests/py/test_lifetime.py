@@ -346,7 +346,7 @@ def test_objects_cannot_be_made_by_hand():
     for cls in (qio.Channel, qio.SocketChannel, qio.FileChannel, qio.Listener, qio.Watch,
                 _qio.Channel, type('Mine', (qio.Channel,), {'__init__': lambda self: None})):
         for make in (cls, lambda: cls.__new__(cls)):
-            with pytest.raises(TypeError, match='qio.connect'):
+            with pytest.raises(TypeError, match='cannot make a .*: use '):
                 make()
     with pytest.raises(TypeError):
         object.__new__(qio.Channel)
