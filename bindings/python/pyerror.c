@@ -115,6 +115,10 @@ void qiopy_raise(const qioh_error *error)
     if (error->code == QIOH_E_CALLBACK && qiopy_raise_stashed()) {
         return;
     }
+    if (error->code == QIOH_E_BADHANDLE) {      /* the only handle given up before its object */
+        qiopy_raise_code(QIOH_E_CLOSED, 0, "the loop is closed");
+        return;
+    }
     message = PyUnicode_DecodeUTF8(error->message, (Py_ssize_t)strlen(error->message), "replace");
     if (!message) {
         return;

@@ -284,11 +284,11 @@ def test_error_paths_leak_nothing():
                 with contextlib.suppress(Exception):
                     call()
 
-        for _ in range(20):
-            run()
-        gc.collect()
         tracemalloc.start()
         try:
+            for _ in range(200):            # fills caches, which are traced only from here on
+                run()
+            gc.collect()
             start = tracemalloc.get_traced_memory()[0]
             for _ in range(100):
                 run()

@@ -148,7 +148,6 @@ _BY_CODE = {
     _qio.QIOH_E_AGAIN: BlockingIOError,
     _qio.QIOH_E_INTR: InterruptedError,
     _qio.QIOH_E_INVAL: InvalidError,
-    _qio.QIOH_E_BADHANDLE: ClosedError,     # the only handle given up early is a closed loop's
     _qio.QIOH_E_BUSY: BusyError,
     _qio.QIOH_E_CLOSED: ClosedError,
     _qio.QIOH_E_NOMEM: OutOfMemoryError,
