@@ -78,6 +78,7 @@ class Header:
     structs: dict           # name -> [(type, member, array length or None)]
     callbacks: dict         # name -> (result, [Parameter])
     functions: list
+    sections: dict          # name -> what is common to its functions
 
 
 # ---- reading ----
@@ -131,7 +132,7 @@ def _parse_parameters(tokens, line):
 
 class _Parser:
     def __init__(self, text):
-        self.header = Header([], {}, {}, {}, {}, [])
+        self.header = Header([], {}, {}, {}, {}, [], {})
         self.section = ""
         self.section_thread = ""
         self.pending = []       # comments since the last declaration
@@ -168,6 +169,7 @@ class _Parser:
         if match:
             self.section = match.group(1)
             self.section_thread = match.group(2) or ""
+            self.header.sections[self.section] = match.group(3) or ""
             self.pending = []
             self.last = None
         elif self.last and line == end_line:
@@ -360,6 +362,8 @@ def lint(header, text):
             problems.append(f"{function.name}: two parameters of one name")
         if any(p.type == "qioh_error *" for p in function.parameters[:-1]):
             problems.append(f"{function.name}: the error is the last argument")
+        if not function.comment:
+            problems.append(f"{function.name}: no comment says what it does")
         if not function.thread:
             problems.append(f"{function.name}: no thread class: [any thread] or another of "
                             f"{', '.join(THREAD_CLASSES)}")
@@ -411,6 +415,17 @@ def exported_names(paths):
     return names
 
 
+def undocumented(paths):
+    """The functions and variables of headers that no '/** name: ...' comment is about."""
+    names = exported_names(paths)
+    for path in paths:
+        for comment in re.findall(r"/\*\*.*?\*/", path.read_text(encoding="utf-8"), flags=re.S):
+            about = re.match(r"/\*\*[\s*]*((?:\w+,[\s*]*)*\w+):", comment)
+            if about:
+                names -= set(re.findall(r"\w+", about.group(1)))
+    return names
+
+
 def symbol_nodes(header):
     nodes = {name: "QIO_1.0" for name in exported_names(public_headers().values())}
     nodes.update((function.name, "QIOH_1.0") for function in header.functions)
@@ -455,6 +470,11 @@ def _declaration(function):
     return f"{spell(function.result, function.name)}({parameters});"
 
 
+def _sentence(text, stop=""):
+    name = "_" in re.match(r"\w*", text).group()
+    return (text[0] if name else text[0].upper()) + text[1:] + ("" if text.endswith(".") else stop)
+
+
 def derive_reference(header):
     lines = ["<!-- Derived by tools/abi.py from core/abi/qioh-abi.h: do not edit. -->",
              "# Reference of the flat ABI", "",
@@ -467,11 +487,13 @@ def derive_reference(header):
     for function in header.functions:
         if function.section != section:
             section = function.section
-            lines += ["", f"## {section[0].upper()}{section[1:]}"]
+            lines += ["", f"## {_sentence(section)}"]
+            if header.sections[section]:
+                lines += ["", _sentence(header.sections[section], ".")]
         lines += ["", f"### `{function.name}`", "", "```c", _declaration(function), "```", ""]
         comment = function.comment
         if comment:
-            lines.append(comment[0].upper() + comment[1:] + ("" if comment.endswith(".") else "."))
+            lines.append(_sentence(comment, "."))
         notes = []
         if _base_type(function.result) in header.handles:
             notes.append("the result is owned by the caller" if _verb(function) in OWNED_VERBS
@@ -495,6 +517,8 @@ DERIVED = {
 
 def check(header):
     problems = lint(header, HEADER.read_text(encoding="utf-8"))
+    problems += [f"{name}: no comment '/** {name}: ...' says what it does"
+                 for name in sorted(undocumented(public_headers().values()))]
     for name, derive in DERIVED.items():
         path = ROOT / name
         if not path.exists() or path.read_text(encoding="utf-8") != derive(header):

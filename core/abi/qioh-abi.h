@@ -194,6 +194,7 @@ int64_t qioh_debug_live(uint32_t kind);
 
 /* ---- options [one thread at a time]: the keys are those of URIs ---- */
 
+/* no settings yet [any thread] */
 qioh_options *qioh_options_new(qioh_error *error);
 /* sets a key, replacing what it had; INVAL names an unknown key's nearest, or what a value has
    to be */
@@ -208,7 +209,8 @@ qioh_status qioh_options_add_str(qioh_options *options, const char *key, const c
 /* PEM text, passwords, keys: material that no URI can carry */
 qioh_status qioh_options_set_bytes(qioh_options *options, const char *key, const void *buf,
                                    size_t len, qioh_error *error);
-void qioh_options_unref(qioh_options *options);           /* [any thread] */
+/* gives the handle up [any thread] */
+void qioh_options_unref(qioh_options *options);
 
 /* ---- open [any thread]: options may be NULL and are copied ---- */
 
@@ -229,12 +231,14 @@ qioh_channel *qioh_channel_new_command(const char *const *argv, qioh_options *op
                                        qioh_error *error);
 /* memory as a channel, positioned at the start of a copy of (buf, len) */
 qioh_channel *qioh_channel_new_buffer(const void *buf, size_t len, qioh_error *error);
+/* nothing as a channel: reads end at once, writes are swallowed */
 qioh_channel *qioh_channel_new_null(qioh_error *error);
 
 /* ---- life [any thread] ---- */
 
 /* one more reference on the same token */
 qioh_channel *qioh_channel_ref(qioh_channel *channel, qioh_error *error);
+/* gives one reference up; the last one closes the channel, without waiting for a command */
 void qioh_channel_unref(qioh_channel *channel);
 /* stops I/O: blocked calls end CANCELLED, each watch gets a last call with NVAL; never waits for
    another thread; a command waits for its child, at most its close-timeout; INTR: a signal ended
@@ -254,8 +258,10 @@ qioh_ssize qioh_channel_read(qioh_channel *channel, void *buf, size_t len, qioh_
 /* blocking: returns when all is accepted, or fails with the error's bytes; else a count */
 qioh_ssize qioh_channel_write(qioh_channel *channel, const void *buf, size_t len,
                               qioh_error *error);
+/* reads without waiting, in either mode: AGAIN when there is nothing */
 qioh_ssize qioh_channel_try_read(qioh_channel *channel, void *buf, size_t len,
                                  qioh_error *error);
+/* writes without waiting, in either mode: what is accepted at once, or AGAIN */
 qioh_ssize qioh_channel_try_write(qioh_channel *channel, const void *buf, size_t len,
                                   qioh_error *error);
 /* up to 1024 blocks; fds, or NULL, collects the descriptors that come along; without it they are
@@ -268,9 +274,10 @@ qioh_ssize qioh_channel_writev(qioh_channel *channel, const qioh_iovec *iov, siz
 /* fills the buffer: 0, or E_EOF with the error's bytes */
 qioh_status qioh_channel_read_all(qioh_channel *channel, void *buf, size_t len,
                                   qioh_error *error);
-/* the same, 1, but 0 when the stream ends before the first byte */
+/* fills the buffer, or finds the end before the first byte, which is no failure: 1 or 0 */
 qioh_status qioh_channel_read_all_eof(qioh_channel *channel, void *buf, size_t len,
                                       qioh_error *error);
+/* writes all of it: 0, or a failure with the error's bytes */
 qioh_status qioh_channel_write_all(qioh_channel *channel, const void *buf, size_t len,
                                    qioh_error *error);
 /* the next bytes, which stay to be read */
@@ -285,9 +292,10 @@ qioh_ssize qioh_channel_read_until(qioh_channel *channel, void *buf, size_t cap,
 /* puts bytes back in front of what is to be read, for a reader that gives up half-way */
 qioh_status qioh_channel_unread(qioh_channel *channel, const void *buf, size_t len,
                                 qioh_error *error);
-/* at an offset, leaving the position alone; NOTSUP where there is none */
+/* reads at an offset, leaving the position alone; NOTSUP where there is none */
 qioh_ssize qioh_channel_pread(qioh_channel *channel, void *buf, size_t len, int64_t offset,
                               qioh_error *error);
+/* writes at an offset, leaving the position alone; what is written past the end extends it */
 qioh_ssize qioh_channel_pwrite(qioh_channel *channel, const void *buf, size_t len,
                                int64_t offset, qioh_error *error);
 /* sends what the channel holds back */
@@ -298,6 +306,7 @@ qioh_status qioh_channel_flush(qioh_channel *channel, qioh_error *error);
 /* until a transfer would not wait: the condition bits, 0 on time-out, INTR on a signal */
 qioh_status qioh_channel_wait(qioh_channel *channel, uint32_t condition, int32_t timeout_ms,
                               qioh_error *error);
+/* whether transfers wait; a bit of the channel, never of the descriptor */
 qioh_status qioh_channel_set_blocking(qioh_channel *channel, int32_t enabled,
                                       qioh_error *error);
 /* 1, 0; also after close */
@@ -305,8 +314,10 @@ qioh_status qioh_channel_get_blocking(qioh_channel *channel, qioh_error *error);
 /* the most that a transfer in blocking mode waits; -1 none, as at birth */
 qioh_status qioh_channel_set_timeout(qioh_channel *channel, int32_t timeout_ms,
                                      qioh_error *error);
+/* what set_timeout set; also after close */
 qioh_status qioh_channel_get_timeout(qioh_channel *channel, int32_t *timeout_ms,
                                      qioh_error *error);
+/* ends one or both directions: the other side sees the end; NOTSUP where they are one */
 qioh_status qioh_channel_shutdown(qioh_channel *channel, uint32_t how, qioh_error *error);
 /* whether small writes may be held back (the opposite of TCP_NODELAY); a hint */
 qioh_status qioh_channel_set_delay(qioh_channel *channel, int32_t enabled, qioh_error *error);
@@ -338,11 +349,13 @@ qioh_ssize qioh_channel_get_pending(qioh_channel *channel, qioh_error *error);
    descriptor */
 qioh_status qioh_channel_get_poll(qioh_channel *channel, uint32_t condition, int32_t *fd,
                                   uint32_t *events, qioh_error *error);
+/* what set_name set, or nothing; also after close */
 qioh_ssize qioh_channel_get_name(qioh_channel *channel, char *buf, size_t cap,
                                  qioh_error *error);
 /* as a URI; NOTSUP where there is none; also after close */
 qioh_ssize qioh_channel_get_local_address(qioh_channel *channel, char *buf, size_t cap,
                                           qioh_error *error);
+/* the other side's address as a URI; NOTSUP where there is none; also after close */
 qioh_ssize qioh_channel_get_peer_address(qioh_channel *channel, char *buf, size_t cap,
                                          qioh_error *error);
 /* who is on the other side of a unix socket, as the kernel knew it at connect */
@@ -351,6 +364,7 @@ qioh_status qioh_channel_get_peer_cred(qioh_channel *channel, int32_t *pid, uint
 
 /* ---- command [any thread]: NOTSUP on channels of another kind; also after close ---- */
 
+/* the child's process number; also when it has ended */
 qioh_status qioh_channel_get_pid(qioh_channel *channel, qioh_error *error);
 /* sends a signal; 0 also when the child has ended */
 qioh_status qioh_channel_kill(qioh_channel *channel, int32_t signum, qioh_error *error);
@@ -365,6 +379,8 @@ qioh_channel *qioh_channel_take_stderr(qioh_channel *channel, qioh_error *error)
 
 /* ---- listen [any thread] ---- */
 
+/* listens where the URI says; port 0 and an empty unix path are chosen; a stale unix socket is
+   replaced, anything else in its place is EADDRINUSE */
 qioh_listener *qioh_listener_open_uri(const char *uri, qioh_options *options,
                                       qioh_error *error);
 /* never handshakes; nobody in time is NULL and TIMEOUT, also for timeout_ms 0; INTR on a signal */
@@ -376,11 +392,14 @@ qioh_ssize qioh_listener_get_address(qioh_listener *listener, uint32_t index, ch
 /* stays the listener's; INVAL after the last */
 qioh_status qioh_listener_get_fd(qioh_listener *listener, uint32_t index,
                                  qioh_error *error);
+/* stops listening: blocked accepts end CANCELLED, watches get a last call; a second close is 0 */
 qioh_status qioh_listener_close(qioh_listener *listener, qioh_error *error);
+/* gives the handle up, and with it the listener, unless a watch has it */
 void qioh_listener_unref(qioh_listener *listener);
 
 /* ---- loop [any thread] ---- */
 
+/* an event loop, which belongs to whoever dispatches it */
 qioh_loop *qioh_loop_new(qioh_error *error);
 /* the last one ends the loop as close does, attached to GLib or not */
 void qioh_loop_unref(qioh_loop *loop);
@@ -415,35 +434,42 @@ qioh_status qioh_loop_attach_glib(qioh_loop *loop, void *main_context, qioh_erro
 /* ---- watches [any thread]: level-triggered, until removed; ERR, HUP and NVAL come unasked; the
    handle may be given up, the watch stays; a queued one is an event with the cookie ---- */
 
+/* while the channel is ready for the condition; once more, with NVAL, after a close */
 qioh_watch *qioh_watch_new(qioh_loop *loop, qioh_channel *channel, uint32_t condition,
                            qioh_watch_fn fn, void *user_data, qioh_release_fn release,
                            qioh_error *error);
+/* watch_new with an event in place of each call */
 qioh_watch *qioh_watch_new_queued(qioh_loop *loop, qioh_channel *channel, uint32_t condition,
                                   uint64_t cookie, qioh_error *error);
 /* while a client waits; once more after a close */
 qioh_watch *qioh_watch_new_listener(qioh_loop *loop, qioh_listener *listener,
                                     qioh_listener_fn fn, void *user_data,
                                     qioh_release_fn release, qioh_error *error);
+/* watch_new_listener with an event (ACCEPT) in place of each call */
 qioh_watch *qioh_watch_new_listener_queued(qioh_loop *loop, qioh_listener *listener,
                                            uint64_t cookie, qioh_error *error);
 /* a descriptor that stays the caller's: remove the watch before closing it */
 qioh_watch *qioh_watch_new_fd(qioh_loop *loop, int32_t fd, uint32_t condition, qioh_fd_fn fn,
                               void *user_data, qioh_release_fn release, qioh_error *error);
+/* watch_new_fd with an event in place of each call */
 qioh_watch *qioh_watch_new_fd_queued(qioh_loop *loop, int32_t fd, uint32_t condition,
                                      uint64_t cookie, qioh_error *error);
 /* every_ms 0: once; a late repeating one fires once, not for each period it missed */
 qioh_watch *qioh_watch_new_timer(qioh_loop *loop, int64_t after_ms, int64_t every_ms,
                                  qioh_timer_fn fn, void *user_data, qioh_release_fn release,
                                  qioh_error *error);
+/* watch_new_timer with an event (TIMER) in place of each call */
 qioh_watch *qioh_watch_new_timer_queued(qioh_loop *loop, int64_t after_ms, int64_t every_ms,
                                         uint64_t cookie, qioh_error *error);
 /* this thread does not call it again, another may just be; a second time is 0; also from inside
    the callback */
 qioh_status qioh_watch_remove(qioh_watch *watch, qioh_error *error);
+/* gives the handle up; the watch stays */
 void qioh_watch_unref(qioh_watch *watch);
 
 /* ---- descriptors [one thread at a time] ---- */
 
+/* an empty set */
 qioh_fdset *qioh_fdset_new(qioh_error *error);
 /* puts a copy in; LIMIT after 253 */
 qioh_status qioh_fdset_add(qioh_fdset *fds, int32_t fd, qioh_error *error);

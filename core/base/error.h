@@ -107,12 +107,17 @@ void qio_error_free(Error *err);
 
 /** qio_error_get_pretty: the message, valid as long as the error. */
 const char *qio_error_get_pretty(const Error *err);
+/** qio_error_get_code: what failed; 0 for NULL. */
 QIOErrorCode qio_error_get_code(const Error *err);
+/** qio_error_get_domain: what qio_error_get_number() is. */
 QIOErrorDomain qio_error_get_domain(const Error *err);
 /** qio_error_get_errno: the errno value, 0 when the system had no part in it. */
 int qio_error_get_errno(const Error *err);
+/** qio_error_get_number: the errno, alert, close code or exit status, by the domain; else 0. */
 int64_t qio_error_get_number(const Error *err);
+/** qio_error_get_bytes: how far the transfer came before it failed. */
 uint64_t qio_error_get_bytes(const Error *err);
+/** qio_error_get_payload: what qio_error_set_payload() hung on it, which stays the error's. */
 gpointer qio_error_get_payload(const Error *err);
 
 /** qio_error_report: prints the message to standard error, with a newline, and frees it. */

@@ -75,11 +75,11 @@ GType qio_type_lookup(const char *name, Error **errp);
 void qio_type_register_builtin(const char *name, GType (*get_type)(void));
 
 /**
- * qio_object_new:
+ * qio_object_new, qio_object_new_full:
  * @type_name: the type's name
  *
  * Makes an instance with one reference, owned by the caller.  Any thread.
- * Returns: the object, or NULL for an unknown or abstract type (qio_object_new_full() says why)
+ * Returns: the object, or NULL for an unknown or abstract type; the _full form says why (INVAL)
  */
 Object *qio_object_new(const char *type_name);
 Object *qio_object_new_full(const char *type_name, Error **errp);

@@ -44,11 +44,18 @@ typedef struct QIOAddress {
 QIOAddress *qio_address_parse(const char *text, Error **errp);
 /** qio_address_format: the text form, for the caller to g_free(). */
 char *qio_address_format(const QIOAddress *addr);
+/** qio_address_new_inet, qio_address_new_unix, qio_address_new_abstract: an address of copies of
+ * the arguments, for the caller to qio_address_free().  What is wrong with it is found when it is
+ * used. */
 QIOAddress *qio_address_new_inet(const char *host, uint32_t port);
 QIOAddress *qio_address_new_unix(const char *path);
 QIOAddress *qio_address_new_abstract(const char *name, size_t len);
+/** qio_address_copy: an equal address, for the caller; NULL gives NULL. */
 QIOAddress *qio_address_copy(const QIOAddress *addr);
+/** qio_address_free: frees an address and what it holds; NULL is allowed. */
 void qio_address_free(QIOAddress *addr);
+/** qio_address_equal: whether both name the same; the case of a host name does not count, nor how
+ * an IPv6 address is written; NULL equals NULL. */
 bool qio_address_equal(const QIOAddress *a, const QIOAddress *b);
 
 /** qio_address_to_sockaddr: the socket address of a numeric INET, a UNIX, ABSTRACT or VSOCK

@@ -52,8 +52,9 @@ typedef struct QIOCommandOptions {
     int close_timeout_ms;
 } QIOCommandOptions;
 
-/** qio_channel_command_new_spawn: starts @argv[0] (no search in PATH) with the pipes that @flags
- * ask for.  Returns: NULL when it cannot be started */
+/** qio_channel_command_new_spawn, qio_channel_command_new_full: starts @argv[0] with the pipes that
+ * @flags ask for; the first does not search PATH.  NULL @options are O_RDWR and the defaults.  Any
+ * thread.  Returns: a channel for the caller, or NULL when it cannot be started (INVAL, SYSTEM) */
 QIOChannelCommand *qio_channel_command_new_spawn(const char *const argv[], int flags,
                                                  Error **errp);
 QIOChannelCommand *qio_channel_command_new_full(const char *const argv[],
@@ -62,6 +63,8 @@ QIOChannelCommand *qio_channel_command_new_full(const char *const argv[],
  * (-1 = none; the same one for both is fine) and the duty to wait for it. */
 QIOChannelCommand *qio_channel_command_new_pid(int writefd, int readfd, pid_t pid);
 
+/** qio_channel_command_get_pid: the child's number, which another process may have once it has
+ * been waited for; also after close. */
 pid_t qio_channel_command_get_pid(QIOChannelCommand *ioc);
 /** qio_channel_command_kill: sends @signum through the pidfd.  Returns: 0, also when the child
  * has ended; -1 (INVAL: no such signal; NOTSUP: its status is unknown) */

@@ -50,10 +50,16 @@ int qio_channel_socket_connect_sockaddr(QIOChannelSocket *ioc, const struct sock
 int qio_channel_socket_listen_sockaddr(QIOChannelSocket *ioc, const struct sockaddr *addr,
                                        socklen_t len, int backlog, Error **errp);
 
+/** qio_channel_socket_connect_sync, qio_channel_socket_connect_timeout:
+ * qio_channel_socket_connect_sockaddr() to an address; the first waits as long as it takes and
+ * hides signals.  FD is a connected socket, taken on success only.  Returns: 0, or -1 (INVAL: an
+ * address to listen on; NOTSUP: a host name) */
 int qio_channel_socket_connect_sync(QIOChannelSocket *ioc, const QIOAddress *addr, Error **errp);
 int qio_channel_socket_connect_timeout(QIOChannelSocket *ioc, const QIOAddress *addr,
                                        int timeout_ms, bool interruptible, Error **errp);
-/** qio_channel_socket_listen_sync: @backlog as for listen(2), at least 1. */
+/** qio_channel_socket_listen_sync: qio_channel_socket_listen_sockaddr() on an address; @backlog as
+ * for listen(2), at least 1.  No host is every address of both families, port 0 and an empty unix
+ * path are chosen; FD is a listening socket, taken on success only. */
 int qio_channel_socket_listen_sync(QIOChannelSocket *ioc, const QIOAddress *addr, int backlog,
                                    Error **errp);
 /** qio_channel_socket_get_local_address, qio_channel_socket_get_remote_address: the address as
@@ -71,12 +77,14 @@ int qio_channel_socket_get_peer_cred(QIOChannelSocket *ioc, pid_t *pid, uid_t *u
                                      Error **errp);
 
 /**
- * qio_channel_socket_accept:
+ * qio_channel_socket_accept, qio_channel_socket_try_accept:
  *
- * Takes one waiting client of a listening channel, waiting for one if the channel is blocking.
+ * Takes one waiting client of a listening channel; the first waits for one if the channel is
+ * blocking, at most its time-out, the second never does.
  * The new channel is blocking and close-on-exec; nothing is handshaken.  ECONNABORTED and its
  * like are passed over.
- * Returns: a channel, or NULL with an error (AGAIN: nobody waits and the channel does not)
+ * Returns: a channel for the caller, or NULL with an error (AGAIN: nobody waits and the channel
+ * does not; INVAL: it does not listen; TIMEOUT; CANCELLED; CLOSED; SYSTEM)
  */
 QIOChannelSocket *qio_channel_socket_accept(QIOChannelSocket *ioc, Error **errp);
 QIOChannelSocket *qio_channel_socket_try_accept(QIOChannelSocket *ioc, Error **errp);

@@ -172,9 +172,12 @@ ssize_t qio_channel_readv_full(QIOChannel *ioc, const struct iovec *iov, size_t 
 ssize_t qio_channel_writev_full(QIOChannel *ioc, const struct iovec *iov, size_t niov,
                                 int *fds, size_t nfds, Error **errp);
 
+/** qio_channel_readv, qio_channel_read: qio_channel_readv_full() without descriptors; those that
+ * come are closed. */
 ssize_t qio_channel_readv(QIOChannel *ioc, const struct iovec *iov, size_t niov, Error **errp);
-ssize_t qio_channel_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov, Error **errp);
 ssize_t qio_channel_read(QIOChannel *ioc, char *buf, size_t buflen, Error **errp);
+/** qio_channel_writev, qio_channel_write: qio_channel_writev_full() without descriptors. */
+ssize_t qio_channel_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov, Error **errp);
 ssize_t qio_channel_write(QIOChannel *ioc, const char *buf, size_t buflen, Error **errp);
 
 /* ---- whole transfers: wait in a coroutine by yielding, elsewhere by plain waiting ---- */
@@ -186,12 +189,15 @@ int qio_channel_readv_all_eof(QIOChannel *ioc, const struct iovec *iov, size_t n
 int qio_channel_readv_all(QIOChannel *ioc, const struct iovec *iov, size_t niov, Error **errp);
 /** qio_channel_writev_all: writes all of @iov.  Returns: 0, or -1 with the error's bytes. */
 int qio_channel_writev_all(QIOChannel *ioc, const struct iovec *iov, size_t niov, Error **erp);
+/** qio_channel_read_all_eof, qio_channel_read_all, qio_channel_write_all: the same for one block. */
 int qio_channel_read_all_eof(QIOChannel *ioc, char *buf, size_t buflen, Error **errp);
 int qio_channel_read_all(QIOChannel *ioc, char *buf, size_t buflen, Error **errp);
 int qio_channel_write_all(QIOChannel *ioc, const char *buf, size_t buflen, Error **errp);
 
 /* ---- transfers that never wait, in either mode ---- */
 
+/** qio_channel_try_read, qio_channel_try_write: qio_channel_read() and qio_channel_write() that
+ * answer QIO_CHANNEL_ERR_BLOCK where those would wait. */
 ssize_t qio_channel_try_read(QIOChannel *ioc, void *buf, size_t len, Error **errp);
 ssize_t qio_channel_try_write(QIOChannel *ioc, const void *buf, size_t len, Error **errp);
 /** qio_channel_try_readv, qio_channel_try_writev: qio_channel_readv_full() and
@@ -204,11 +210,11 @@ ssize_t qio_channel_try_writev(QIOChannel *ioc, const struct iovec *iov, size_t 
 /* ---- read-ahead ---- */
 
 /**
- * qio_channel_peek:
+ * qio_channel_peek, qio_channel_try_peek:
  * @len: at most QIO_CHANNEL_PEEK_MAX
  *
  * Gives the next bytes and leaves them to be read.  Obeys the blocking mode: waits until at
- * least one byte is there, not for all of @len.
+ * least one byte is there, not for all of @len; the try form never waits.
  * Returns: bytes given (up to @len), 0 at the end, -1, QIO_CHANNEL_ERR_BLOCK
  */
 ssize_t qio_channel_peek(QIOChannel *ioc, void *buf, size_t len, Error **errp);
@@ -216,13 +222,13 @@ ssize_t qio_channel_try_peek(QIOChannel *ioc, void *buf, size_t len, Error **err
 #define QIO_CHANNEL_PEEK_MAX (16 * 1024 * 1024)
 
 /**
- * qio_channel_read_until:
+ * qio_channel_read_until, qio_channel_try_read_until:
  * @buf, @cap: where the bytes go, the delimiter included
  * @delims, @ndelims: 1 to 16 delimiters of 1 to 64 bytes each
  * @limit: the most bytes to look through, 1 to QIO_CHANNEL_PEEK_MAX
  *
  * Reads up to and with the first delimiter, or what is left at the end of the stream.  Obeys
- * the blocking mode; bytes that came meanwhile wait in the read-ahead, so that nothing is lost
+ * the blocking mode, the try form never waits; bytes that came meanwhile wait in the read-ahead, so that nothing is lost
  * to a time-out, a cancel or a limit.
  * Returns: bytes stored, 0 at the end, -1 (LIMIT: @limit bytes hold no delimiter; TRUNCATED:
  * longer than @cap, the error's bytes tell how long; then nothing was consumed),
@@ -250,10 +256,12 @@ size_t qio_channel_get_pending(QIOChannel *ioc);
 
 /** qio_channel_set_blocking: sets the mode.  Returns: 0, or -1 (CLOSED). */
 int qio_channel_set_blocking(QIOChannel *ioc, bool enabled, Error **errp);
+/** qio_channel_get_blocking: the mode; also after close. */
 bool qio_channel_get_blocking(QIOChannel *ioc);
 /** qio_channel_set_timeout: the most a blocking transfer waits, in milliseconds; -1 = no limit,
  * as at birth. */
 void qio_channel_set_timeout(QIOChannel *ioc, int timeout_ms);
+/** qio_channel_get_timeout: what qio_channel_set_timeout() set. */
 int qio_channel_get_timeout(QIOChannel *ioc);
 
 /**
@@ -268,6 +276,7 @@ int qio_channel_close(QIOChannel *ioc, Error **errp);
 /** qio_channel_close_full: the same.  Returns: also -1 with INTR, if @interruptible, when a signal
  * ended the wait for a command: the channel is closed, and the next close waits on */
 int qio_channel_close_full(QIOChannel *ioc, bool interruptible, Error **errp);
+/** qio_channel_is_closed: whether it was closed, or its descriptor taken.  Any thread. */
 bool qio_channel_is_closed(QIOChannel *ioc);
 /** qio_channel_cancel: interrupts who waits for @condition now: CANCELLED.  Any thread. */
 void qio_channel_cancel(QIOChannel *ioc, GIOCondition condition);
@@ -288,6 +297,8 @@ off_t qio_channel_get_size(QIOChannel *ioc, Error **errp);
 ssize_t qio_channel_pread(QIOChannel *ioc, void *buf, size_t len, off_t offset, Error **errp);
 ssize_t qio_channel_pwrite(QIOChannel *ioc, const void *buf, size_t len, off_t offset,
                            Error **errp);
+/** qio_channel_flush: sends what the channel holds back; one that holds nothing is done at once.
+ * Returns: 0, or -1 (CLOSED; what the class fails with) */
 int qio_channel_flush(QIOChannel *ioc, Error **errp);
 /** qio_channel_get_fd: the one descriptor that stands for both directions; it stays the
  * channel's.  Returns: a descriptor, or -1 (NOTSUP, CLOSED) */
@@ -309,6 +320,15 @@ QIOChannel *qio_channel_new_fd(int fd, Error **errp);
  * channel.  NULL, with a critical warning, for a class that cannot be watched.
  */
 GSource *qio_channel_create_watch(QIOChannel *ioc, GIOCondition condition);
+/**
+ * qio_channel_add_watch, qio_channel_add_watch_full, qio_channel_add_watch_source:
+ * @notify: frees @user_data, exactly once, also on failure
+ * @context: where it runs; NULL = the default one, as with the first form
+ *
+ * qio_channel_create_watch() with its function, attached.
+ * Returns: the source's number in that context, 0 on failure; the last form: a reference on the
+ * source for the caller, also when another thread has run and removed it already; NULL on failure
+ */
 guint qio_channel_add_watch(QIOChannel *ioc, GIOCondition condition, QIOChannelFunc func,
                             gpointer user_data, GDestroyNotify notify);
 guint qio_channel_add_watch_full(QIOChannel *ioc, GIOCondition condition, QIOChannelFunc func,

@@ -46,7 +46,10 @@ typedef struct QIOLoopWatch QIOLoopWatch;
  * Returns: a loop with one reference, or NULL (out of descriptors)
  */
 AioContext *qio_aio_context_new(Error **errp);
+/** qio_aio_context_ref: one more reference, which keeps the loop open.  Any thread. */
 AioContext *qio_aio_context_ref(AioContext *ctx);
+/** qio_aio_context_unref: gives a reference up; NULL is allowed.  The last one closes the loop as
+ * qio_aio_context_close() does.  Any thread. */
 void qio_aio_context_unref(AioContext *ctx);
 
 /**
@@ -164,6 +167,7 @@ int qio_aio_context_defer(AioContext *ctx, QIODeferFunc func, void *opaque,
 /** qio_loop_watch_remove: ends a watch; a second time does nothing.  Its function is not
  * called again by this thread; one that is running on another may still finish.  Any thread. */
 void qio_loop_watch_remove(QIOLoopWatch *watch);
+/** qio_loop_watch_ref: one more reference on the handle.  Any thread. */
 QIOLoopWatch *qio_loop_watch_ref(QIOLoopWatch *watch);
 /** qio_loop_watch_unref: gives up a reference; the watch itself stays until it is removed. */
 void qio_loop_watch_unref(QIOLoopWatch *watch);

@@ -125,6 +125,7 @@ typedef int32_t (*qioh_thing_fn)(qioh_thing *thing, void *user_data, qioh_error 
 enum { QIOH_A = 1 };
 /* makes one */
 qioh_thing *qioh_thing_new(qioh_error *error);
+/* gives it up */
 void qioh_thing_unref(qioh_thing *thing);
 '''
 
@@ -158,7 +159,8 @@ PLANTED = {
     '// comment': '// no\nint32_t qioh_thing_id(void);\n',
     'seven arguments': 'typedef int32_t (*qioh_y_fn)(int32_t a, int32_t b, int32_t c, int32_t d, '
                        'int32_t e,\n void *user_data, qioh_error *error);\n',
-    'no thread class': '/* ---- other ---- */\nint32_t qioh_thing_id(void);\n',
+    'no thread class': '/* ---- other ---- */\n/* says what */\nint32_t qioh_thing_id(void);\n',
+    'no comment': 'int32_t qioh_thing_id(void);\n',
 }
 
 
@@ -177,7 +179,17 @@ def test_lint_takes_a_good_header(tmp_path):
 
 @pytest.mark.parametrize('fault', PLANTED)
 def test_lint_finds(fault, tmp_path):
-    assert problems_of(GOOD + PLANTED[fault], tmp_path)
+    comment = '' if fault == 'no comment' else '/* says what */\n'
+    assert problems_of(GOOD + comment + PLANTED[fault], tmp_path)
+
+
+def test_public_headers_are_documented(tmp_path):
+    assert abi.undocumented(abi.public_headers().values()) == set()
+    path = tmp_path / 'h.h'
+    path.write_text('/** qio_a, qio_b:\n * together\n */\nint qio_a(void);\nint qio_b(void);\n'
+                    '/* qio_c: no */\nint qio_c(void);\n/** qio_d: yes. */\n'
+                    'extern int qio_d;\nint qio_e(int qio_d);\n')
+    assert abi.undocumented([path]) == {'qio_c', 'qio_e'}
 
 
 def test_parsed_header_is_json_and_whole():
