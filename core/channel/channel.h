@@ -189,7 +189,8 @@ int qio_channel_readv_all_eof(QIOChannel *ioc, const struct iovec *iov, size_t n
 int qio_channel_readv_all(QIOChannel *ioc, const struct iovec *iov, size_t niov, Error **errp);
 /** qio_channel_writev_all: writes all of @iov.  Returns: 0, or -1 with the error's bytes. */
 int qio_channel_writev_all(QIOChannel *ioc, const struct iovec *iov, size_t niov, Error **erp);
-/** qio_channel_read_all_eof, qio_channel_read_all, qio_channel_write_all: the same for one block. */
+/** qio_channel_read_all_eof, qio_channel_read_all, qio_channel_write_all: the same for one
+ * block. */
 int qio_channel_read_all_eof(QIOChannel *ioc, char *buf, size_t buflen, Error **errp);
 int qio_channel_read_all(QIOChannel *ioc, char *buf, size_t buflen, Error **errp);
 int qio_channel_write_all(QIOChannel *ioc, const char *buf, size_t buflen, Error **errp);
@@ -228,8 +229,8 @@ ssize_t qio_channel_try_peek(QIOChannel *ioc, void *buf, size_t len, Error **err
  * @limit: the most bytes to look through, 1 to QIO_CHANNEL_PEEK_MAX
  *
  * Reads up to and with the first delimiter, or what is left at the end of the stream.  Obeys
- * the blocking mode, the try form never waits; bytes that came meanwhile wait in the read-ahead, so that nothing is lost
- * to a time-out, a cancel or a limit.
+ * the blocking mode, the try form never waits; bytes that came meanwhile wait in the read-ahead,
+ * so that nothing is lost to a time-out, a cancel or a limit.
  * Returns: bytes stored, 0 at the end, -1 (LIMIT: @limit bytes hold no delimiter; TRUNCATED:
  * longer than @cap, the error's bytes tell how long; then nothing was consumed),
  * QIO_CHANNEL_ERR_BLOCK (then wait for QIO_CHANNEL_MORE)

@@ -44,9 +44,10 @@ QIONetListener *qio_net_listener_open_uri(const char *uri, const QIOOptions *opt
 /** qio_net_listener_add: takes a reference on a listening channel, which from then on is the
  * listener's to close.  Returns: 0, or -1 (INVAL: it does not listen; CLOSED; LIMIT; SYSTEM) */
 int qio_net_listener_add(QIONetListener *listener, QIOChannelSocket *sioc, Error **errp);
-/** qio_net_listener_set_client_func, qio_net_listener_set_client_func_full: @func is called for each client in the default GMainContext
- * (_full: in @context), also of sockets opened later; NULL pauses accepting; the old @notify
- * runs once, outside every lock, when no call of the old function is left. */
+/** qio_net_listener_set_client_func, qio_net_listener_set_client_func_full: @func is called for
+ * each client in the default GMainContext (_full: in @context), also of sockets opened later; NULL
+ * pauses accepting; the old @notify runs once, outside every lock, when no call of the old
+ * function is left. */
 void qio_net_listener_set_client_func(QIONetListener *listener, QIONetListenerClientFunc func,
                                       gpointer data, GDestroyNotify notify);
 void qio_net_listener_set_client_func_full(QIONetListener *listener,

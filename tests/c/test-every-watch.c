@@ -296,8 +296,10 @@ static void empty(Model *model)
 
 static void run(const LineKind *kind, guint32 seed)
 {
-    Model model = { .kind = kind, .rnd = g_rand_new_with_seed(seed), .context = g_main_context_new(),
-                    .loop = qio_aio_context_new(NULL) };
+    Model model = {
+        .kind = kind, .rnd = g_rand_new_with_seed(seed), .context = g_main_context_new(),
+        .loop = qio_aio_context_new(NULL),
+    };
 
     line_make(&model.line, kind);
     CHECK_INT(qio_channel_set_blocking(model.line.ioc, seed & 1, NULL), ==, 0);
