@@ -29,10 +29,23 @@ local function set_value(options, key, value, add)
   local kind = type(value)
   if kind == "boolean" then value = value and "on" or "off" end
   if kind == "number" then
-    value = value == math.floor(value) and ("%d"):format(value) or ("%.17g"):format(value)
+    local whole = value == math.floor(value) and math.abs(value) < 2 ^ 53
+    value = (whole and "%d" or "%.17g"):format(value)
   end
   if type(value) ~= "string" then return nil, "a " .. typename(value) .. " is no value" end
+  if value:find("\0", 1, true) then return nil, "there is a zero byte in it" end
   return (add and core.options_add_str or core.options_set_str)(options, key, value)
+end
+
+-- NAME=value of a table's entry.
+local function set_variable(options, key, name, value)
+  if name == "" or name:find("=", 1, true) then
+    return nil, "a name without '=' expected, got " .. describe(name)
+  end
+  if type(value) ~= "string" and type(value) ~= "number" then
+    return nil, ("the value of %s is a %s"):format(name, typename(value))
+  end
+  return set_value(options, key, name .. "=" .. value, true)
 end
 
 local function set_option(options, key, value)
@@ -49,7 +62,7 @@ local function set_option(options, key, value)
   end
   for name, one in pairs(value) do              -- env = { NAME = "value" }
     if type(name) == "string" then
-      local ok, msg = set_value(options, key, name .. "=" .. tostring(one), true)
+      local ok, msg = set_variable(options, key, name, one)
       if not ok then return nil, msg end
     end
   end
@@ -91,13 +104,13 @@ end
 
 --- Opens a channel by a URI, within 30 s unless the option timeout says otherwise.
 function qio.connect(uri, options)
-  check.is(uri, "string", 1, "connect")
+  check.text(uri, 1, "connect")
   return retry(core.channel_open_uri, uri, make_options(options, 2, "connect"))
 end
 
 --- Listens at a URI.
 function qio.listen(uri, options)
-  check.is(uri, "string", 1, "listen")
+  check.text(uri, 1, "listen")
   return retry(core.listener_open_uri, uri, make_options(options, 2, "listen"))
 end
 
@@ -117,7 +130,7 @@ local MODES = { r = "r", w = "w", rw = "rw", a = "a" }
 
 --- Opens a file; permissions are those of a new one.
 function qio.file(path, mode, permissions)
-  check.is(path, "string", 1, "file")
+  check.text(path, 1, "file")
   mode = check.choice(mode == nil and "r" or mode, 2, "file", MODES, '"r", "w", "rw" or "a"')
   return core.channel_new_file(path, mode, check.count(permissions, 3, "file", 0, 4095, 438))
 end
@@ -128,8 +141,8 @@ function qio.command(argv, options)
   check.is(argv, "table", 1, "command")
   if #argv == 0 then check.bad(1, "command", "at least the name of a program", "none") end
   for i, word in ipairs(argv) do
-    if type(word) ~= "string" then
-      check.bad(1, "command", "strings", describe(word) .. " at [" .. i .. "]")
+    if type(word) ~= "string" or word:find("\0", 1, true) then
+      check.bad(1, "command", "strings without zero bytes", describe(word) .. " at [" .. i .. "]")
     end
   end
   return core.channel_new_command(argv, make_options(options, 2, "command"))
@@ -156,7 +169,7 @@ local function seconds(value, index, method)
   if type(value) ~= "number" or value ~= value or value < 0 then
     check.bad(index, method, "seconds of 0 or more", describe(value), 3)
   end
-  return value
+  return math.min(value, 1e9)                   -- 31 years
 end
 
 local function fn_or_nil(value, index, method)

@@ -199,6 +199,24 @@ describe("every method", function()
       { function() loop:add_timer("x", print) end, "#1 to 'add_timer'" },
       { function() loop:add_timer(1) end, "#2 to 'add_timer' %(function expected" },
       { function() loop:defer() end, "#1 to 'defer' %(function expected" },
+      { function() qio.spawn(print):join(-1) end, "#1 to 'join' %(seconds of 0 or more" },
+      { function() qio.spawn(print):join(0 / 0) end, "#1 to 'join' %(seconds of 0 or more" },
+      { function() a:read(1.5) end, "#1 to 'read' %(integer .* got number 1.5%)" },
+      { function() a:readexactly(-1) end, "#1 to 'readexactly' %(integer .* got number %-1%)" },
+      { function() a:shutdown(("x"):rep(1000)) end, '#1 to .* got string "x+"%.%.%.%)' },
+      { function() qio.connect("unix:/a\0b") end, "#1 to 'connect' %(string without zero bytes" },
+      { function() qio.listen("unix:/a\0b") end, "#1 to 'listen' %(string without zero bytes" },
+      { function() qio.file("a\0b") end, "#1 to 'file' %(string without zero bytes" },
+      { function() qio.command({ "a\0b" }) end, "#1 to 'command' %(strings without zero bytes" },
+      { function() a:name("a\0b") end, "#1 to 'name' %(string without zero bytes" },
+      { function() qio.connect("null:", { mode = "a\0b" }) end,
+        "#2 to 'connect' %(option 'mode': there is a zero" },
+      { function() qio.connect("null:", { timeout = 2 ^ 63 }) end,
+        "#2 .*option 'timeout': .* seconds" },
+      { function() qio.command({ "true" }, { env = { A = {} } }) end,
+        "#2 to 'command' %(option 'env': the value of A is a table" },
+      { function() qio.command({ "true" }, { env = { ["A=b"] = "" } }) end,
+        "#2 to 'command' %(option 'env': a name without '=' expected" },
     }
     for _, case in ipairs(cases) do
       assert.error_matches(case[1], "misuse_spec.lua:%d+: bad argument " .. case[2])
@@ -207,9 +225,18 @@ describe("every method", function()
     b:close()
   end)
 
-  it("takes a zero inside text that C ends at one as an error", function()
-    assert.error_matches(function() qio.connect("unix:/a\0b") end, "without zero bytes")
-    assert.error_matches(function() qio.command({ "a\0b" }) end, "without zero bytes")
+  it("takes any time that is a time", function()
+    for _, time in ipairs({ 1e10, 1e300, 1 / 0 }) do
+      assert.is_true(qio.loop():add_timer(time, print, time):remove())
+      local a, b = qio.pair()
+      assert.is_true(a:settimeout(time))
+      b:write("x")
+      assert.equal("x", a:read())
+      a:close()
+      b:close()
+      qio.spawn(function() end)
+      assert.is_true(qio.step(time))
+    end
   end)
 end)
 

@@ -181,7 +181,9 @@ end
 -- room), as soon as there are any.  Returns how many.
 function Channel:readinto(block, offset, len)
   check_channel(self, "readinto")
-  if typename(block) ~= "qio.bytes" then check.bad(1, "readinto", "qio.bytes", check.describe(block)) end
+  if typename(block) ~= "qio.bytes" then
+    check.bad(1, "readinto", "qio.bytes", check.describe(block))
+  end
   offset = check.count(offset, 2, "readinto", 0, #block, 0)
   len = check.count(len, 3, "readinto", 0, #block - offset, #block - offset)
   local n, msg, code = attempt(self, READ, nil, core.try_readinto, block, offset, len)
@@ -375,8 +377,7 @@ end
 function Channel:name(name)
   check_channel(self, "name")
   if name == nil then return core.channel_get_name(self) end
-  check.is(name, "string", 1, "name")
-  return ok_or_error(core.channel_set_name(self, name))
+  return ok_or_error(core.channel_set_name(self, check.text(name, 1, "name")))
 end
 
 local KINDS = {

@@ -17,8 +17,10 @@ function check.bad(index, method, expected, got, level)
 end
 
 local function describe(value)
-  if type(value) == "number" or type(value) == "string" then
-    return ("%s %q"):format(type(value), value)
+  if type(value) == "number" then return "number " .. tostring(value) end
+  if type(value) == "string" then
+    local text = ("%q"):format(value:sub(1, 60)):gsub("\\\n", "\\n")
+    return "string " .. text .. (#value > 60 and "..." or "")
   end
   return typename(value)
 end
@@ -35,6 +37,15 @@ function check.is(value, kind, index, method)
   return value
 end
 
+-- A string that C takes whole.
+function check.text(value, index, method)
+  if type(value) ~= "string" then check.bad(index, method, "string", describe(value), 3) end
+  if value:find("\0", 1, true) then
+    check.bad(index, method, "string without zero bytes", describe(value), 3)
+  end
+  return value
+end
+
 -- A whole number in a range, or the default for nil.
 function check.count(value, index, method, least, most, default)
   if value == nil and default then return default end
@@ -45,9 +56,9 @@ function check.count(value, index, method, least, most, default)
   return value
 end
 
--- Seconds as milliseconds; nil is -1: no limit.
+-- Seconds as milliseconds; nil and false are -1: no limit.
 function check.seconds(value, index, method)
-  if value == nil then return -1 end
+  if not value then return -1 end
   if type(value) ~= "number" or value ~= value or value < 0 then
     check.bad(index, method, "seconds of 0 or more, or nil,", describe(value), 3)
   end

@@ -12,6 +12,7 @@
 -- wait there is a plain wait for that one object.
 
 local core = require "qio.core"
+local check = require "qio.check"
 
 local errno = core.errno
 local AGAIN, INTR, BUSY = errno.AGAIN, errno.INTR, errno.BUSY
@@ -388,14 +389,12 @@ end
 -- Waits for the end: what the function returned; nil, error, CALLBACK when it failed.
 function Task:join(timeout)
   check_task(self, "join")
-  if timeout ~= nil and type(timeout) ~= "number" then
-    error("bad argument #1 to 'join' (seconds expected, got " .. core.typename(timeout) .. ")", 2)
-  end
+  local ms = check.seconds(timeout, 1, "join")
   if not self.results then
     local w = current() or {}
     if running_task() == self then error("a task cannot join itself", 2) end
     refuse_in_callback("joining")
-    local ok, msg, code = suspend(w, self.joiners, w, timeout and now() + timeout * 1000)
+    local ok, msg, code = suspend(w, self.joiners, w, ms >= 0 and now() + ms)
     if not ok then return nil, msg, code end
   end
   return unpack(self.results, 1, self.results.n)
@@ -457,7 +456,7 @@ end
 -- One turn; whether anything happened.
 function sched.step(seconds)
   check_driver("qio.step")
-  local n, msg, code = turn(seconds and math.ceil(seconds * 1000) or 0)
+  local n, msg, code = turn(math.min(math.ceil(seconds * 1000), 2147483647))
   if not n then return nil, msg, code end
   return n > 0
 end
