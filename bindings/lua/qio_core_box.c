@@ -304,6 +304,23 @@ static int meta_close(lua_State *L)
     return 0;
 }
 
+/* Pushes " (fd 5)" or " (closed)" for what has a descriptor, "" for everything else. */
+static void push_state(lua_State *L, const qiol_ud *u)
+{
+    int fd = QIOH_E_NOTSUP;
+
+    if (u->kind == QIOL_CHANNEL) {
+        fd = qioh_channel_get_fd(u->h, NULL);
+    } else if (u->kind == QIOL_LISTENER) {
+        fd = qioh_listener_get_fd(u->h, 0, NULL);
+    }
+    if (fd >= 0) {
+        lua_pushfstring(L, " (fd %d)", fd);
+    } else {
+        lua_pushstring(L, fd == QIOH_E_CLOSED ? " (closed)" : "");
+    }
+}
+
 static int meta_tostring(lua_State *L)
 {
     qiol_ud *u = meta_box(L);
@@ -315,7 +332,8 @@ static int meta_tostring(lua_State *L)
     } else if (u->kind == QIOL_FD) {
         lua_pushfstring(L, "%s %d", kinds[u->kind].name, (int)(intptr_t)u->h - 1);
     } else {
-        lua_pushfstring(L, "%s: %p", kinds[u->kind].name, u->h);
+        push_state(L, u);
+        lua_pushfstring(L, "%s: %p%s", kinds[u->kind].name, u->h, lua_tostring(L, -1));
     }
     return 1;
 }

@@ -181,8 +181,12 @@ describe("descriptors", function()
 
   it("that nobody keeps are closed", function()
     local a, b = qio.pair()
-    a:sendfds("x", { a, b })
-    b:recvfds()
+    local l = qio.listen("tcp://127.0.0.1:0")
+    a:sendfds("x", { a, b, l })
+    local data, fds = b:recvfds()
+    assert.equal(3, #fds)
+    data, fds = nil, nil
+    l:close()
     a:sendfds("y", { a, b })
     assert.equal("y", b:read())                 -- not asked for
     a:close()

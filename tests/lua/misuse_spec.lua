@@ -240,6 +240,44 @@ describe("every method", function()
   end)
 end)
 
+describe("what may turn the loop", function()
+  local CALLS = {
+    function() qio.run() end, function() qio.step() end,
+    function() qio.loop():run() end, function() qio.loop():step() end,
+  }
+
+  it("is refused in a task, at the line of the caller", function()
+    local task = qio.spawn(function()
+      for _, call in ipairs(CALLS) do
+        assert.error_matches(call, "misuse_spec.lua:%d+: [%w.:]+ inside a task")
+      end
+    end)
+    local ok, err, code = task:join()
+    assert.equal(nil, code, err)
+    assert.is_nil(ok)
+  end)
+
+  it("is refused in a callback, at the line of the caller, as every wait but for a channel",
+     function()
+    local command = qio.command({ "cat" })
+    local calls = {
+      function() qio.sleep(0) end, function() command:waitexit() end,
+      function() qio.spawn(print):join() end,
+    }
+    for _, call in ipairs(CALLS) do calls[#calls + 1] = call end
+    local seen = 0
+    for _, call in ipairs(calls) do
+      qio.loop():defer(function()
+        assert.error_matches(call, "misuse_spec.lua:%d+: .* inside a callback of the loop")
+        seen = seen + 1
+      end)
+    end
+    qio.step(1)
+    assert.equal(#calls, seen)
+    command:close()
+  end)
+end)
+
 describe("a closed channel", function()
   it("gives a result, never an error", function()
     local a, b = qio.pair()

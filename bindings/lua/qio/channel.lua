@@ -267,8 +267,10 @@ local function number_of(fd, index, method)
   local number
   if kind == "qio.fd" then number = core.fd_number(fd) end
   if kind == "qio.channel" then number = core.channel_get_fd(fd) end
+  if kind == "qio.listener" then number = core.listener_get_fd(fd, 0) end
   if not number then
-    check.bad(index, method, "open descriptors (numbers, qio.fd, channels)", check.describe(fd), 3)
+    check.bad(index, method, "open descriptors (numbers, qio.fd, channels, listeners)",
+              check.describe(fd), 3)
   end
   return number
 end

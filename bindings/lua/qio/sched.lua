@@ -341,15 +341,16 @@ end
 -- Who waits for the object in each direction, for a look before a transfer.
 sched.waiting = waiting
 
-local function refuse_in_callback(what)
+-- level: where the user's code is, counted from the caller (1).
+local function refuse_in_callback(what, level)
   if dispatching and not running_task() then
-    error(what .. " inside a callback of the loop: start a task with qio.spawn", 3)
+    error(what .. " inside a callback of the loop: start a task with qio.spawn", level + 1)
   end
 end
 
 -- Waits until a descriptor is readable.
 function sched.wait_fd(fd)
-  refuse_in_callback("waiting for an exit")
+  refuse_in_callback("waiting for an exit", 3)
   local cookie, w = next_cookie(), current() or {}
   local ok, msg, code = get_loop()
   if not ok then return nil, msg, code end
@@ -362,7 +363,7 @@ function sched.wait_fd(fd)
 end
 
 function sched.sleep(seconds)
-  refuse_in_callback("sleeping")
+  refuse_in_callback("sleeping", 2)
   local ok, msg, code = suspend(current() or {}, {}, 1, now() + seconds * 1000)
   if ok or code == TIMEOUT then return true end
   return nil, msg, code
@@ -393,7 +394,7 @@ function Task:join(timeout)
   if not self.results then
     local w = current() or {}
     if running_task() == self then error("a task cannot join itself", 2) end
-    refuse_in_callback("joining")
+    refuse_in_callback("joining", 2)
     local ok, msg, code = suspend(w, self.joiners, w, ms >= 0 and now() + ms)
     if not ok then return nil, msg, code end
   end
@@ -428,7 +429,7 @@ end
 
 local function check_driver(what)
   if running_task() then error(what .. " inside a task", 3) end
-  refuse_in_callback(what)
+  refuse_in_callback(what, 3)
 end
 
 -- Turns the loop until every task has ended, or quit.
