@@ -11,6 +11,7 @@
 
 #include <string.h>
 #include <qio/net-listener.h>
+#include "net/net-priv.h"
 
 qioh_listener *qioh_listener_open_uri(const char *uri, qioh_options *options, qioh_error *error)
 {
@@ -46,7 +47,11 @@ void qioh_listener_unref(qioh_listener *listener)
 
 void abi_listener_destroyed(void *object, uint64_t token)
 {
-    g_object_unref(object);
+    if (abi_handle_is_ours((void *)(uintptr_t)token)) {
+        g_object_unref(object);
+    } else {
+        qio_net_listener_abandon(object);
+    }
 }
 
 static int32_t listener_pin(qioh_listener *listener, QIONetListener **object, qioh_error *error)

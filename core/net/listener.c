@@ -531,3 +531,21 @@ int qio_net_listener_close(QIONetListener *listener, Error **errp)
 {
     return end_sockets(listener, true, errp);
 }
+
+void qio_net_listener_abandon(QIONetListener *listener)
+{
+    QIOListenerSet *set = listener->set;
+
+    for (size_t i = 0; set != NULL && i < set->count; i++) {
+        QIOChannel *ioc = (QIOChannel *)set->sockets[i].sioc;
+        int fd = qio_channel_class(ioc)->io_take_fd(ioc, NULL);
+
+        if (fd >= 0) {
+            sys_close(fd);
+        }
+    }
+    if (set != NULL) {
+        sys_close(set->wake_fd);
+        listener->set = NULL;
+    }
+}

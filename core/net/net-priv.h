@@ -84,6 +84,12 @@ int qio_file_mode_flags(const char *mode, Error **errp);
 QIOChannelCommand *qio_channel_command_new_options(const char *const argv[],
                                                    const QIOOptions *options, Error **errp);
 
+/* ---- listener.c ---- */
+
+/* In a forked child: closes the copies of the parent's descriptors, without a lock, which a thread
+ * of the parent may have held.  The object stays. */
+void qio_net_listener_abandon(QIONetListener *listener);
+
 /* ---- connect.c ---- */
 
 /* Applies nodelay and keep-alive to a socket that has its descriptor. */

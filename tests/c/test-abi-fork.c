@@ -315,6 +315,41 @@ TEST(forks_while_other_threads_make_and_give_up_handles, .timeout_s = 60)
     }
 }
 
+static void *accept_and_accept(void *listener)
+{
+    while (atomic_load(&churning)) {
+        CHECK_PTR(qioh_listener_accept(listener, 0, NULL), ==, NULL);
+    }
+    return NULL;
+}
+
+static void give_up_a_listener(void *listener)
+{
+    int fd = open("/dev/null", O_RDONLY);
+
+    close(fd);
+    qioh_listener_unref(listener);
+    /* What it had is free now. */
+    CHECK_INT(open("/dev/null", O_RDONLY), <, fd);
+}
+
+/* Its own lock may be held, and a call may be inside. */
+TEST(forks_while_another_thread_accepts, .timeout_s = 60)
+{
+    qioh_listener *listener = qioh_listener_open_uri("abstract:fork-test", NULL, NULL);
+    pthread_t thread;
+
+    CHECK_PTR(listener, !=, NULL);
+    atomic_store(&churning, true);
+    pthread_create(&thread, NULL, accept_and_accept, listener);
+    for (int i = 0; i < 60; i++) {
+        in_child(give_up_a_listener, listener);
+    }
+    atomic_store(&churning, false);
+    pthread_join(thread, NULL);
+    qioh_listener_unref(listener);
+}
+
 #endif
 
 static void grandchild(void *opaque)
