@@ -57,6 +57,16 @@ def _warm_up():
     gc.collect()
 
 
+@pytest.fixture(scope='session')
+def pki(tmp_path_factory):
+    """Certificates, keys and a PSK file: see pki.py."""
+    if shutil.which('certtool') is None:
+        pytest.skip('not installed: certtool')
+    from pki import Pki
+
+    return Pki(tmp_path_factory.mktemp('pki'))
+
+
 def _left(fds_before, children_before):
     """What is there that was not, or is gone that was, in words; empty when nothing is."""
     fds = open_fds()
