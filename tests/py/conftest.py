@@ -17,6 +17,9 @@ IN_CI = os.environ.get('CI') == 'true'
 # do without it (one that needs it is started with ./run, which has QIO_PRELOAD).
 os.environ.pop('LD_PRELOAD', None)
 
+# Servers such as nginx are in the administrator's folder, which not everybody has on the path.
+os.environ['PATH'] += os.pathsep + '/usr/sbin'
+
 
 def open_fds():
     """{number: what it is} of this process, such as {5: 'socket:[1234]'}."""
