@@ -76,7 +76,11 @@ QIOUri *qio_uri_parse_allowed(const char *text, const QIOOptions *options, Error
         goto fail;
     }
     if (options != NULL) {
-        if (!qio_options_check_scheme(options, uri->scheme, errp)) {
+        char *what = g_strconcat(qio_scheme_name(uri->scheme), ":", NULL);
+        bool fits = qio_options_check_uses(options, QIO_FOR_BIT(uri->scheme), what, errp);
+
+        g_free(what);
+        if (!fits) {
             goto fail;
         }
         qio_options_override(uri->options, options);
@@ -198,7 +202,7 @@ QIOChannelCommand *qio_channel_command_new_options(const char *const argv[],
     QIOChannelCommand *ioc;
     const char **env;
 
-    if (options != NULL && !qio_options_check_scheme(options, QIO_SCHEME_EXEC, errp)) {
+    if (!qio_options_check_uses(options, QIO_FOR_BIT(QIO_FOR_EXEC), "exec:", errp)) {
         return NULL;
     }
     if (!read_stderr(options, &how, errp)) {

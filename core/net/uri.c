@@ -27,6 +27,11 @@ static const char *const scheme_names[] = {
 
 #define SUPPORTED "tcp, unix, abstract, vsock, fd, file, exec, null and buffer"
 
+/* The register of keys has a bit for each scheme. */
+G_STATIC_ASSERT((int)QIO_FOR_TCP == (int)QIO_SCHEME_TCP);
+G_STATIC_ASSERT((int)QIO_FOR_FILE == (int)QIO_SCHEME_FILE);
+G_STATIC_ASSERT((int)QIO_FOR_BUFFER == (int)QIO_SCHEME_BUFFER);
+
 const char *qio_scheme_name(QIOScheme scheme)
 {
     return scheme_names[scheme];
@@ -184,7 +189,7 @@ static bool check_key(QIOUri *uri, const QIOOptionKey *key, Error **errp)
                       "the caller's options", key->name);
         return false;
     }
-    if (!(key->schemes & (1u << uri->scheme))) {
+    if (!(key->uses & QIO_FOR_BIT(uri->scheme))) {
         qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" has no use with %s:", key->name,
                       scheme_names[uri->scheme]);
         return false;

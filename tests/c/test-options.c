@@ -47,8 +47,14 @@ static void take_str(const char *key, const char *value)
 TEST(register_is_in_order_and_complete)
 {
     static const char *const expected[] = {
-        "allow", "arg", "backlog", "close-timeout", "cwd", "env", "ipv4", "ipv6", "keep-alive",
+        "allow", "arg", "backlog", "close-timeout", "cwd", "env", "handshake-timeout", "ipv4",
+        "ipv6", "keep-alive",
         "mode", "name", "nodelay", "permissions", "stderr", "stderr-fd", "timeout",
+        "tls-acl", "tls-alpn", "tls-anon", "tls-ca", "tls-cert", "tls-creds", "tls-crl", "tls-dir",
+        "tls-hostname", "tls-key", "tls-password", "tls-priority", "tls-psk-file", "tls-psk-key",
+        "tls-psk-user", "tls-relaxed", "tls-resume", "tls-sanity", "tls-verify", "ws-deflate",
+        "ws-header", "ws-host", "ws-max-inflated", "ws-max-message", "ws-mode", "ws-origin",
+        "ws-path", "ws-protocol", "ws-request",
     };
     size_t count;
     const QIOOptionKey *keys = qio_options_known_keys(&count);
@@ -109,6 +115,13 @@ TEST(values_of_each_type)
         { "env", "=b", "NAME=value" },
         { "name", NULL, "the value of the key \"name\" is NULL" },
         { NULL, "x", "the key is NULL" },
+        { "tls-dir", "", "\"tls-dir\" takes a path, not \"\"" },
+        { "tls-ca", "", "\"tls-ca\" takes a path" },
+        { "tls-password", "hunter2", "\"tls-password\" takes bytes, not text" },
+        { "tls-psk-key", "", "\"tls-psk-key\" takes bytes, not text" },
+        { "tls-creds", "x", "\"tls-creds\" takes an object, not text" },
+        { "ws-mode", "text", "stream or messages" },
+        { "ws-max-message", "0", "from 1 to 2147483647" },
         { "mode", "r\x1b[2J", "not \"r\\x1b[2J\"" },
     };
 
@@ -224,6 +237,94 @@ TEST(bytes)
     qio_options_free(options);
 }
 
+TEST(material_is_bytes_or_the_name_of_a_file)
+{
+    QIOOptions *options = qio_options_new();
+    QIOOptions *copy;
+    Error *err = NULL;
+    size_t len = 99;
+
+    qio_options_set_str(options, "tls-key", "/etc/key.pem", NULL);
+    CHECK_STR(qio_options_get_str(options, "tls-key", NULL), "/etc/key.pem");
+    CHECK_PTR(qio_options_get_bytes(options, "tls-key", &len), ==, NULL);
+    CHECK_STR(qio_options_find_file(options), "tls-key");
+
+    CHECK_INT(qio_options_set_bytes(options, "tls-key", "a\0b", 3, NULL), ==, 0);
+    CHECK_PTR(qio_options_get_str(options, "tls-key", NULL), ==, NULL);
+    CHECK_PTR(qio_options_get_list(options, "tls-key"), ==, NULL);
+    CHECK_MEM(qio_options_get_bytes(options, "tls-key", &len), "a\0b", 3);
+    CHECK_INT(len, ==, 3);
+    CHECK(qio_options_has(options, "tls-key"));
+    CHECK_PTR(qio_options_find_file(options), ==, NULL);
+
+    copy = qio_options_copy(options);
+    CHECK(qio_options_equal(copy, options));
+    CHECK(qio_options_get_bytes(copy, "tls-key", &len) !=
+          qio_options_get_bytes(options, "tls-key", &len));
+    /* Its own value again, and back to a file. */
+    CHECK_INT(qio_options_set_bytes(copy, "tls-key", qio_options_get_bytes(copy, "tls-key", &len),
+                                    2, NULL), ==, 0);
+    CHECK_MEM(qio_options_get_bytes(copy, "tls-key", &len), "a\0", 2);
+    CHECK(!qio_options_equal(copy, options));
+    CHECK_INT(qio_options_set_str(copy, "tls-key", "k", NULL), ==, 0);
+    CHECK_PTR(qio_options_get_bytes(copy, "tls-key", &len), ==, NULL);
+    CHECK(!qio_options_equal(copy, options));
+
+    CHECK_INT(qio_options_set_bytes(options, "tls-password", NULL, 0, NULL), ==, 0);
+    CHECK(qio_options_get_bytes(options, "tls-password", &len) != NULL);
+    CHECK_INT(len, ==, 0);
+    check_refused(qio_options_set_bytes(options, "tls-key", "x", SIZE_MAX, &err), &err,
+                  "at most 16777216 bytes");
+    check_refused(qio_options_set_int(options, "tls-psk-key", 1, &err), &err,
+                  "takes bytes, not a number");
+    qio_options_free(copy);
+    qio_options_free(options);
+}
+
+/* A count in the place of an object. */
+static gpointer count_ref(gpointer object)
+{
+    ++*(int *)object;
+    return object;
+}
+
+static void count_unref(gpointer object)
+{
+    --*(int *)object;
+}
+
+TEST(objects_are_referenced)
+{
+    QIOOptions *options = qio_options_new();
+    QIOOptions *copy;
+    Error *err = NULL;
+    int one = 0, two = 0;
+
+    CHECK_PTR(qio_options_get_object(options, "tls-creds"), ==, NULL);
+    CHECK_INT(qio_options_set_object(options, "tls-creds", &one, count_ref, count_unref, NULL), ==,
+              0);
+    CHECK_INT(qio_options_set_object(options, "tls-creds", &one, count_ref, count_unref, NULL), ==,
+              0);
+    CHECK_INT(one, ==, 1);
+    copy = qio_options_copy(options);
+    CHECK_INT(one, ==, 2);
+    CHECK(qio_options_equal(copy, options));
+    CHECK_STR(qio_options_get_str(copy, "tls-creds", "else"), "else");
+    CHECK_PTR(qio_options_get_object(copy, "tls-creds"), ==, &one);
+    qio_options_set_object(options, "tls-creds", &two, count_ref, count_unref, NULL);
+    CHECK_INT(one, ==, 1);
+    CHECK(!qio_options_equal(copy, options));
+    check_refused(qio_options_set_object(options, "tls-creds", NULL, count_ref, count_unref, &err),
+                  &err, "not NULL");
+    check_refused(qio_options_set_object(options, "tls-ca", &one, count_ref, count_unref, &err),
+                  &err, "no object");
+    check_refused(qio_options_set_bytes(options, "tls-creds", "x", 1, &err), &err, "an object");
+    qio_options_free(options);
+    qio_options_free(copy);
+    CHECK_INT(one, ==, 0);
+    CHECK_INT(two, ==, 0);
+}
+
 TEST(fallbacks_and_nulls)
 {
     QIOOptions *options = qio_options_new();
@@ -279,13 +380,21 @@ TEST(keys_of_schemes)
     Error *err = NULL;
 
     qio_options_set_str(options, "timeout", "1", NULL);
-    for (int scheme = QIO_SCHEME_TCP; scheme <= QIO_SCHEME_BUFFER; scheme++) {
-        CHECK(qio_options_check_scheme(options, scheme, NULL));
+    for (int use = QIO_FOR_TCP; use <= QIO_FOR_BUFFER; use++) {
+        CHECK(qio_options_check_uses(options, QIO_FOR_BIT(use), "it", NULL));
     }
     qio_options_set_str(options, "nodelay", "on", NULL);
-    CHECK(qio_options_check_scheme(options, QIO_SCHEME_TCP, NULL));
-    CHECK(!qio_options_check_scheme(options, QIO_SCHEME_UNIX, &err));
+    CHECK(qio_options_check_uses(options, QIO_FOR_BIT(QIO_FOR_TCP), "tcp:", NULL));
+    CHECK(!qio_options_check_uses(options, QIO_FOR_BIT(QIO_FOR_UNIX), "unix:", &err));
     CHECK_STR(qio_error_get_pretty(err), "the key \"nodelay\" has no use with unix:");
-    qio_error_free(err);
+    g_clear_pointer(&err, qio_error_free);
+
+    qio_options_set_str(options, "tls-verify", "off", NULL);
+    CHECK(!qio_options_check_uses(options, QIO_FOR_BIT(QIO_FOR_TCP), "tcp:", &err));
+    CHECK_STR(qio_error_get_pretty(err), "the key \"tls-verify\" has no use with tcp:");
+    g_clear_pointer(&err, qio_error_free);
+    CHECK(qio_options_check_uses(options, QIO_FOR_BIT(QIO_FOR_TCP) | QIO_FOR_BIT(QIO_FOR_TLS),
+                                 "tls+tcp:", NULL));
+    CHECK(qio_options_check_uses(NULL, 0, "nothing", NULL));
     qio_options_free(options);
 }

@@ -309,7 +309,7 @@ static void random_options(GRand *rand, QIOUri *uri)
     for (size_t i = 0; i < count; i++) {
         unsigned times = pick(rand, 3) ? 0 : 1 + (keys[i].list ? pick(rand, 3) : 0);
 
-        if (!keys[i].in_uri || !(keys[i].schemes & (1u << uri->scheme))) {
+        if (!keys[i].in_uri || !(keys[i].uses & QIO_FOR_BIT(uri->scheme))) {
             continue;
         }
         for (; times > 0; times--) {

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * net/option-keys.c: the register of keys that options and URIs know.
+ * options/option-keys.c: the register of keys that options and URIs know.
  *
- * Owns: which keys there are, what each takes, which schemes have a use for it, and the
+ * Owns: which keys there are, what each takes, which schemes and layers have a use for it, and the
  * messages that say so.  A new key is one row here.
  * Rule: the table is constant and in alphabetical order.  Any thread.
  */
-#include "net/net-priv.h"
+#include "options/options-priv.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define BIT(scheme) (1u << QIO_SCHEME_##scheme)
+#define BIT(use) QIO_FOR_BIT(QIO_FOR_##use)
 #define ALL 0xffffffffu
 #define LISTENING (BIT(TCP) | BIT(UNIX) | BIT(ABSTRACT) | BIT(VSOCK))
 
@@ -20,6 +20,7 @@ static const char *const allow_choices[] = {
 };
 static const char *const mode_choices[] = { "r", "w", "rw", "a", NULL };
 static const char *const stderr_choices[] = { "inherit", "null", "merge", "pipe", NULL };
+static const char *const ws_mode_choices[] = { "stream", "messages", NULL };
 
 /* The times fit an int of milliseconds. */
 #define SECONDS_MAX 2147483
@@ -31,6 +32,7 @@ static const QIOOptionKey keys[] = {
     { "close-timeout", QIO_OPTION_SECONDS, false, true, BIT(EXEC), 0, SECONDS_MAX },
     { "cwd", QIO_OPTION_TEXT, false, true, BIT(EXEC) },
     { "env", QIO_OPTION_VARIABLE, true, true, BIT(EXEC) },
+    { "handshake-timeout", QIO_OPTION_SECONDS, false, true, BIT(TLS) | BIT(WS), 0, SECONDS_MAX },
     { "ipv4", QIO_OPTION_SWITCH, false, true, BIT(TCP) },
     { "ipv6", QIO_OPTION_SWITCH, false, true, BIT(TCP) },
     { "keep-alive", QIO_OPTION_SWITCH, false, true, BIT(TCP) },
@@ -42,6 +44,36 @@ static const QIOOptionKey keys[] = {
     /* A number of this process, which a line of a configuration file cannot know. */
     { "stderr-fd", QIO_OPTION_NUMBER, false, false, BIT(EXEC), 0, INT32_MAX },
     { "timeout", QIO_OPTION_SECONDS, false, true, ALL, 0, SECONDS_MAX },
+    { "tls-acl", QIO_OPTION_TEXT, true, true, BIT(TLS) },
+    { "tls-alpn", QIO_OPTION_TEXT, true, true, BIT(TLS) },
+    { "tls-anon", QIO_OPTION_SWITCH, false, true, BIT(TLS) },
+    { "tls-ca", QIO_OPTION_MATERIAL, false, true, BIT(TLS) },
+    { "tls-cert", QIO_OPTION_MATERIAL, false, true, BIT(TLS) },
+    { "tls-creds", QIO_OPTION_OBJECT, false, false, BIT(TLS) },
+    { "tls-crl", QIO_OPTION_MATERIAL, false, true, BIT(TLS) },
+    { "tls-dir", QIO_OPTION_PATH, false, true, BIT(TLS) },
+    { "tls-hostname", QIO_OPTION_TEXT, false, true, BIT(TLS) },
+    { "tls-key", QIO_OPTION_MATERIAL, false, true, BIT(TLS) },
+    { "tls-password", QIO_OPTION_SECRET, false, false, BIT(TLS) },
+    { "tls-priority", QIO_OPTION_TEXT, false, true, BIT(TLS) },
+    { "tls-psk-file", QIO_OPTION_PATH, false, true, BIT(TLS) },
+    { "tls-psk-key", QIO_OPTION_SECRET, false, false, BIT(TLS) },
+    { "tls-psk-user", QIO_OPTION_TEXT, false, true, BIT(TLS) },
+    { "tls-relaxed", QIO_OPTION_SWITCH, false, true, BIT(TLS) },
+    { "tls-resume", QIO_OPTION_SWITCH, false, true, BIT(TLS) },
+    { "tls-sanity", QIO_OPTION_SWITCH, false, true, BIT(TLS) },
+    { "tls-verify", QIO_OPTION_SWITCH, false, true, BIT(TLS) },
+    { "ws-deflate", QIO_OPTION_SWITCH, false, true, BIT(WS) },
+    { "ws-header", QIO_OPTION_TEXT, true, true, BIT(WS) },
+    { "ws-host", QIO_OPTION_TEXT, false, true, BIT(WS) },
+    { "ws-max-inflated", QIO_OPTION_NUMBER, false, true, BIT(WS), 1, INT32_MAX },
+    { "ws-max-message", QIO_OPTION_NUMBER, false, true, BIT(WS), 1, INT32_MAX },
+    { "ws-mode", QIO_OPTION_CHOICE, false, true, BIT(WS), .choices = ws_mode_choices },
+    { "ws-origin", QIO_OPTION_TEXT, false, true, BIT(WS) },
+    { "ws-path", QIO_OPTION_TEXT, false, true, BIT(WS) },
+    { "ws-protocol", QIO_OPTION_TEXT, true, true, BIT(WS) },
+    /* Whoever asks has to answer, which a URI cannot. */
+    { "ws-request", QIO_OPTION_SWITCH, false, false, BIT(WS) },
 };
 
 const QIOOptionKey *qio_options_known_keys(size_t *count)
@@ -121,6 +153,11 @@ const QIOOptionKey *qio_option_key_find(const char *name, Error **errp)
     return NULL;
 }
 
+bool qio_option_key_names_file(const QIOOptionKey *key)
+{
+    return key->type == QIO_OPTION_PATH || key->type == QIO_OPTION_MATERIAL;
+}
+
 int qio_option_parse_ms(const char *value)
 {
     int64_t ms = 0;
@@ -198,6 +235,12 @@ static bool value_fits(const QIOOptionKey *key, const char *value)
     switch (key->type) {
     case QIO_OPTION_TEXT:
         return true;
+    case QIO_OPTION_PATH:
+    case QIO_OPTION_MATERIAL:
+        return value[0] != '\0';
+    case QIO_OPTION_SECRET:
+    case QIO_OPTION_OBJECT:
+        return false;
     case QIO_OPTION_SWITCH:
         return strcmp(value, "on") == 0 || strcmp(value, "off") == 0;
     case QIO_OPTION_NUMBER:
@@ -233,6 +276,9 @@ static char *describe_values(const QIOOptionKey *key)
     switch (key->type) {
     case QIO_OPTION_TEXT:
         return g_strdup("text");
+    case QIO_OPTION_PATH:
+    case QIO_OPTION_MATERIAL:
+        return g_strdup("a path");
     case QIO_OPTION_SWITCH:
         return g_strdup("on or off");
     case QIO_OPTION_NUMBER:
@@ -249,6 +295,9 @@ static char *describe_values(const QIOOptionKey *key)
         return join_choices(key->choices);
     case QIO_OPTION_VARIABLE:
         return g_strdup("NAME=value");
+    case QIO_OPTION_SECRET:
+    case QIO_OPTION_OBJECT:
+        break;                  /* no text is right */
     }
     return NULL;
 }
@@ -264,6 +313,11 @@ bool qio_option_key_check(const QIOOptionKey *key, const char *value, Error **er
     }
     if (value_fits(key, value)) {
         return true;
+    }
+    if (key->type == QIO_OPTION_SECRET || key->type == QIO_OPTION_OBJECT) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" takes %s, not text", key->name,
+                      key->type == QIO_OPTION_SECRET ? "bytes" : "an object");
+        return false;           /* a message that shows what may be a secret helps nobody */
     }
     wanted = describe_values(key);
     qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" takes %s, not \"%s\"", key->name, wanted,

@@ -2,8 +2,9 @@
 /*
  * qio/options.h: named settings for opening things; the keys are those of URIs.
  *
- * Owns: QIOOptions, a small table of key -> list of byte strings, and the register of known
- * keys (type, whether a list, whether a URI may carry it).
+ * Owns: QIOOptions, a small table of key -> list of values, and the register of known keys (type,
+ * whether a list, whether a URI may carry it).  Bytes and objects have no form in a URI; bytes are
+ * wiped when they go.
  * Rule: a value is checked when it is set, so an error names the key and what would be right;
  * an unknown key names the nearest known one.  One thread at a time.
  *
@@ -15,6 +16,14 @@
  *   unix abstract vsock   backlog
  *   file          mode = r, w (made empty), rw (kept), a (appended to), the last three create
  *                 it; permissions (octal, less the umask, default 666)
+ *   tls+ (layer)  of the credentials: tls-dir tls-ca tls-cert tls-key tls-crl (paths; all but
+ *                 tls-dir also PEM as bytes), tls-password (bytes), tls-psk-file (a path),
+ *                 tls-psk-user, tls-psk-key (bytes), tls-anon, tls-verify, tls-priority, tls-sanity;
+ *                 or tls-creds (an object) in their place; of the channel: tls-hostname, tls-alpn*,
+ *                 tls-acl*, tls-relaxed, tls-resume, handshake-timeout (seconds)
+ *   ws+ (layer)   ws-path, ws-host, ws-origin, ws-protocol*, ws-header* = Name: value, ws-mode =
+ *                 stream, messages; ws-deflate; ws-max-message, ws-max-inflated (bytes);
+ *                 ws-request (not in a URI); handshake-timeout (seconds)
  *   exec          arg*; env* = NAME=value (the whole environment; empty = none at all); cwd;
  *                 stderr = inherit, null, merge, pipe; stderr-fd (not in a URI); close-timeout
  *                 (seconds, default 5)
@@ -46,17 +55,22 @@ int qio_options_add_str(QIOOptions *options, const char *key, const char *value,
 /** qio_options_set_int: sets a number, a time in seconds, permissions, or a switch (0, 1).
  * Returns: 0, or -1 (INVAL, also for a key that takes text) */
 int qio_options_set_int(QIOOptions *options, const char *key, int64_t value, Error **errp);
-/** qio_options_set_bytes: sets @len bytes, which need no final NUL and may hold none.
- * Returns: 0, or -1 (INVAL) */
+/** qio_options_set_bytes: sets what is in memory: for tls-ca, tls-cert, tls-key and tls-crl what
+ * would be in the file, for tls-password and tls-psk-key the secret; for another key its text,
+ * which needs no final NUL and may hold none.  Returns: 0, or -1 (INVAL) */
 int qio_options_set_bytes(QIOOptions *options, const char *key, const void *buf, size_t len,
                           Error **errp);
 
 /** qio_options_has: whether @key is set.  This and the getters take NULL @options as empty and
  * an unknown @key as not set; they never fail. */
 bool qio_options_has(const QIOOptions *options, const char *key);
-/** qio_options_get_str: the (last) value, or @fallback. */
+/** qio_options_get_str: the (last) value as text, or @fallback, also when it is bytes or an
+ * object. */
 const char *qio_options_get_str(const QIOOptions *options, const char *key,
                                 const char *fallback);
+/** qio_options_get_bytes: what qio_options_set_bytes() set for a key of the former two kinds, with
+ * its length in *@len, valid until the next change; NULL when the key is not set, or is text. */
+const void *qio_options_get_bytes(const QIOOptions *options, const char *key, size_t *len);
 /** qio_options_get_list: the values, NULL-terminated, valid until the next change; NULL = none. */
 const char *const *qio_options_get_list(const QIOOptions *options, const char *key);
 /** qio_options_get_int: a number or permissions. */

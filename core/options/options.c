@@ -1,20 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * net/options.c: named settings for opening things.
+ * options/options.c: named settings for opening things.
  *
  * Owns: QIOOptions: for each key of the register a list of values as text, in the order they
- * were given.  A value is checked when it is set, so what is read back is known to be good;
- * the getters never fail.
- * Rule: one thread at a time; constant ones may be shared.
+ * were given, or one value as bytes, or a reference.  A value is checked when it is set, so what is
+ * read back is known to be good; the getters never fail.
+ * Rules: one thread at a time; constant ones may be shared.  Bytes, which may be a secret, are
+ * wiped before their memory is given back.
  */
-#include "net/net-priv.h"
+#include "options/options-priv.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* More than any certificates, and far from what an addition could wrap. */
+#define BYTES_MAX (16 << 20)
+
 typedef struct QIOOptionValues {
     char **values;              /* NULL-terminated once there is one */
-    size_t count;
+    size_t count;               /* 1 for bytes and objects too */
+    void *bytes;                /* not text: a final NUL is not counted */
+    size_t len;
+    gpointer object;
+    gpointer (*ref)(gpointer);
+    void (*unref)(gpointer);
 } QIOOptionValues;
 
 struct QIOOptions {
@@ -42,9 +51,39 @@ QIOOptions *qio_options_new(void)
 
 static void clear_values(QIOOptionValues *list)
 {
+    if (list->bytes != NULL) {
+        explicit_bzero(list->bytes, list->len);
+        g_free(list->bytes);
+    }
+    if (list->object != NULL) {
+        list->unref(list->object);
+    }
     g_strfreev(list->values);
-    list->values = NULL;
-    list->count = 0;
+    *list = (QIOOptionValues){ .count = 0 };
+}
+
+static void set_bytes_value(QIOOptionValues *list, const void *buf, size_t len)
+{
+    char *copy = g_malloc(len + 1);     /* before the old ones go: they may be the old ones */
+
+    memcpy(copy, len > 0 ? buf : "", len);
+    copy[len] = '\0';
+    clear_values(list);
+    *list = (QIOOptionValues){ .count = 1, .bytes = copy, .len = len };
+}
+
+static void copy_values(QIOOptionValues *list, const QIOOptionValues *from)
+{
+    clear_values(list);
+    if (from->bytes != NULL) {
+        set_bytes_value(list, from->bytes, from->len);
+        return;
+    }
+    *list = *from;
+    list->values = g_strdupv(from->values);
+    if (from->object != NULL) {
+        list->object = from->ref(from->object);
+    }
 }
 
 static void append_value(QIOOptionValues *list, char *value)
@@ -58,9 +97,7 @@ void qio_options_override(QIOOptions *options, const QIOOptions *over)
 {
     for (size_t i = 0; i < over->count; i++) {
         if (over->of[i].count > 0) {
-            clear_values(&options->of[i]);
-            options->of[i].values = g_strdupv(over->of[i].values);
-            options->of[i].count = over->of[i].count;
+            copy_values(&options->of[i], &over->of[i]);
         }
     }
 }
@@ -159,6 +196,11 @@ int qio_options_set_int(QIOOptions *options, const char *key, int64_t value, Err
         }
         g_snprintf(text, sizeof(text), "%" G_GINT64_FORMAT, (gint64)value);
         break;
+    case QIO_OPTION_SECRET:
+    case QIO_OPTION_OBJECT:
+        qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" takes %s, not a number",
+                      known->name, known->type == QIO_OPTION_SECRET ? "bytes" : "an object");
+        return -1;
     default:
         qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" takes text, not a number",
                       known->name);
@@ -167,27 +209,76 @@ int qio_options_set_int(QIOOptions *options, const char *key, int64_t value, Err
     return qio_options_set_str(options, key, text, errp);
 }
 
-int qio_options_set_bytes(QIOOptions *options, const char *key, const void *buf, size_t len,
-                          Error **errp)
+/* Bytes for a key that takes text. */
+static int set_text(QIOOptions *options, const char *key, const void *buf, size_t len,
+                    Error **errp)
 {
     char *text;
     int ret;
 
-    if (buf == NULL && len > 0) {
-        qio_error_set(errp, QIO_ERROR_INVAL, "the bytes are NULL, and their length is %zu", len);
-        return -1;
-    }
     if (len > 0 && memchr(buf, '\0', len) != NULL) {
-        if (qio_option_key_find(key, errp) != NULL) {
-            qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" takes text without NUL bytes",
-                          key);
-        }
+        qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" takes text without NUL bytes", key);
         return -1;
     }
     text = g_strndup(len > 0 ? buf : "", len);
     ret = qio_options_set_str(options, key, text, errp);
     g_free(text);
     return ret;
+}
+
+int qio_options_set_bytes(QIOOptions *options, const char *key, const void *buf, size_t len,
+                          Error **errp)
+{
+    const QIOOptionKey *known;
+
+    if (options == NULL) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "the options are NULL");
+        return -1;
+    }
+    if (buf == NULL && len > 0) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "the bytes are NULL, and their length is %zu", len);
+        return -1;
+    }
+    known = qio_option_key_find(key, errp);
+    if (known == NULL) {
+        return -1;
+    }
+    if (len > BYTES_MAX) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" takes at most %d bytes, not %zu", key,
+                      BYTES_MAX, len);
+        return -1;
+    }
+    if (known->type != QIO_OPTION_MATERIAL && known->type != QIO_OPTION_SECRET) {
+        return set_text(options, key, buf, len, errp);
+    }
+    set_bytes_value(&options->of[key_index(known)], buf, len);
+    return 0;
+}
+
+int qio_options_set_object(QIOOptions *options, const char *key, gpointer object,
+                           gpointer (*ref)(gpointer), void (*unref)(gpointer), Error **errp)
+{
+    const QIOOptionKey *known;
+    QIOOptionValues *list;
+
+    if (options == NULL) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "the options are NULL");
+        return -1;
+    }
+    known = qio_option_key_find(key, errp);
+    if (known == NULL) {
+        return -1;
+    }
+    if (known->type != QIO_OPTION_OBJECT || object == NULL) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" takes %s", key,
+                      object == NULL ? "an object, not NULL" : "no object");
+        return -1;
+    }
+    list = &options->of[key_index(known)];
+    ref(object);                /* before the old one goes: it may be the old one */
+    clear_values(list);
+    *list = (QIOOptionValues){ .count = 1, .object = object, .ref = ref, .unref = unref };
+    return 0;
 }
 
 /* The values of a key; NULL when it is not set or unknown. */
@@ -214,7 +305,25 @@ const char *qio_options_get_str(const QIOOptions *options, const char *key, cons
 {
     const QIOOptionValues *list = find_values(options, key);
 
-    return list != NULL ? list->values[list->count - 1] : fallback;
+    return list != NULL && list->values != NULL ? list->values[list->count - 1] : fallback;
+}
+
+const void *qio_options_get_bytes(const QIOOptions *options, const char *key, size_t *len)
+{
+    const QIOOptionValues *list = find_values(options, key);
+
+    if (list == NULL || list->bytes == NULL) {
+        return NULL;
+    }
+    *len = list->len;
+    return list->bytes;
+}
+
+gpointer qio_options_get_object(const QIOOptions *options, const char *key)
+{
+    const QIOOptionValues *list = find_values(options, key);
+
+    return list != NULL ? list->object : NULL;
 }
 
 const char *const *qio_options_get_list(const QIOOptions *options, const char *key)
@@ -254,29 +363,52 @@ int qio_options_get_ms(const QIOOptions *options, const char *key, int fallback_
     return ms == -2 ? fallback_ms : ms;
 }
 
-bool qio_options_check_scheme(const QIOOptions *options, QIOScheme scheme, Error **errp)
+bool qio_options_check_uses(const QIOOptions *options, uint32_t uses, const char *what,
+                            Error **errp)
 {
     size_t count;
     const QIOOptionKey *keys = qio_options_known_keys(&count);
 
-    for (size_t i = 0; i < count; i++) {
-        if (options->of[i].count > 0 && !(keys[i].schemes & (1u << scheme))) {
-            qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" has no use with %s:",
-                          keys[i].name, qio_scheme_name(scheme));
+    for (size_t i = 0; options != NULL && i < count; i++) {
+        if (options->of[i].count > 0 && !(keys[i].uses & uses)) {
+            qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" has no use with %s",
+                          keys[i].name, what);
             return false;
         }
     }
     return true;
 }
 
+const char *qio_options_find_file(const QIOOptions *options)
+{
+    size_t count;
+    const QIOOptionKey *keys = qio_options_known_keys(&count);
+
+    for (size_t i = 0; i < count; i++) {
+        if (options->of[i].values != NULL && qio_option_key_names_file(&keys[i])) {
+            return keys[i].name;
+        }
+    }
+    return NULL;
+}
+
+static bool values_equal(const QIOOptionValues *a, const QIOOptionValues *b)
+{
+    if (a->count != b->count || a->object != b->object || a->len != b->len ||
+        (a->bytes == NULL) != (b->bytes == NULL) || (a->values == NULL) != (b->values == NULL)) {
+        return false;
+    }
+    if (a->bytes != NULL) {
+        return memcmp(a->bytes, b->bytes, a->len) == 0;
+    }
+    return a->values == NULL || g_strv_equal((const char *const *)a->values,
+                                             (const char *const *)b->values);
+}
+
 bool qio_options_equal(const QIOOptions *a, const QIOOptions *b)
 {
     for (size_t i = 0; i < a->count; i++) {
-        if (a->of[i].count != b->of[i].count) {
-            return false;
-        }
-        if (a->of[i].count > 0 && !g_strv_equal((const char *const *)a->of[i].values,
-                                                (const char *const *)b->of[i].values)) {
+        if (!values_equal(&a->of[i], &b->of[i])) {
             return false;
         }
     }
