@@ -18,9 +18,10 @@
  *                 it; permissions (octal, less the umask, default 666)
  *   tls+ (layer)  of the credentials: tls-dir tls-ca tls-cert tls-key tls-crl (paths; all but
  *                 tls-dir also PEM as bytes), tls-password (bytes), tls-psk-file (a path),
- *                 tls-psk-user, tls-psk-key (bytes), tls-anon, tls-verify, tls-priority, tls-sanity;
- *                 or tls-creds (an object) in their place; of the channel: tls-hostname, tls-alpn*,
- *                 tls-acl*, tls-relaxed, tls-resume, handshake-timeout (seconds)
+ *                 tls-psk-user, tls-psk-key (bytes), tls-anon, tls-verify, tls-priority,
+ *                 tls-sanity; or tls-creds (an object) in their place; of the channel:
+ *                 tls-hostname, tls-alpn*, tls-acl*, tls-relaxed, tls-resume,
+ *                 handshake-timeout (seconds)
  *   ws+ (layer)   ws-path, ws-host, ws-origin, ws-protocol*, ws-header* = Name: value, ws-mode =
  *                 stream, messages; ws-deflate; ws-max-message, ws-max-inflated (bytes);
  *                 ws-request (not in a URI); handshake-timeout (seconds)
