@@ -8,7 +8,7 @@
  * watch holds a reference on its channel until the loop lets go of it.  A class written from the
  * seed alone is watched through its io_set_aio_fd_handler, whose handlers mark it ready.
  */
-#include "channel/channel-priv.h"
+#include "channel/layer.h"
 
 struct QIOChannelAioWatch {
     _Atomic int refs;           /* the loop's subject, the loop's opaque, the maker */
@@ -315,6 +315,7 @@ static GPtrArray *take_all(QIOChannel *ioc)
 void qio_channel_kick(QIOChannel *ioc)
 {
     GPtrArray *watches = take_all(ioc);
+    QIOChannel *layer;
     guint i;
 
     for (i = 0; watches && i < watches->len; i++) {
@@ -325,6 +326,11 @@ void qio_channel_kick(QIOChannel *ioc)
         g_ptr_array_free(watches, TRUE);
     }
     qio_channel_kick_sources(ioc);
+    layer = qio_layer_above(ioc);
+    if (layer) {
+        qio_channel_notify(layer, G_IO_IN | G_IO_OUT);
+        g_object_unref(layer);
+    }
 }
 
 void qio_channel_notify(QIOChannel *ioc, GIOCondition condition)

@@ -48,6 +48,9 @@ typedef struct QIOChannelPrivate {
     _Atomic int timeout_ms;         /* -1 = none */
     _Atomic(QIOReadAhead *) ahead;  /* NULL until first used */
     _Atomic bool close_waited;      /* io_close_wait has run, or is running */
+    _Atomic bool layered;           /* it lies under a layer, see layer.h */
+    GWeakRef above;                 /* that layer */
+    QIOChannel *below;              /* what this layer lies on, referenced */
     pthread_mutex_t lock;
     QIOWaiter *waiters;             /* sleeping threads */
     QIOChannelSource *sources;      /* GLib watches */
@@ -192,6 +195,14 @@ int qio_channel_poll_fd(QIOChannel *ioc, int fd, GIOCondition condition, int64_t
  * errno (EINTR only if interruptible).
  */
 int qio_poll_fds(struct pollfd *fds, nfds_t nfds, int64_t deadline_ns, bool interruptible);
+
+/*
+ * Takes steps of a class (io_handshake, io_bye) until one does not answer ERR_BLOCK, sleeping in
+ * between for what io_poll(G_IO_IN) names, as one whom close and cancel wake.
+ * Returns: the last step's result; -1 also TIMEOUT, CANCELLED, INTR (only if interruptible)
+ */
+int qio_channel_take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp),
+                           int64_t deadline_ns, bool interruptible, Error **errp);
 
 /* ---- readahead.c ---- */
 

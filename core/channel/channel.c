@@ -8,6 +8,7 @@
  */
 #include <string.h>
 #include "channel/channel-priv.h"
+#include "channel/layer.h"
 #include "channel/orphan.h"
 
 int qio_channel_private_offset;
@@ -33,6 +34,7 @@ static void channel_finalize(GObject *object)
 {
     QIOChannel *ioc = (QIOChannel *)object;
 
+    qio_layer_free(ioc);
     qio_channel_free_yields(ioc);
     qio_readahead_free(ioc);
     pthread_mutex_destroy(&qio_channel_priv(ioc)->lock);
@@ -192,7 +194,8 @@ off_t qio_channel_io_seek(QIOChannel *ioc, off_t offset, int whence, Error **err
                       "whence: %d is none of SEEK_SET, SEEK_CUR, SEEK_END", whence);
         return -1;
     }
-    if (enter_for(ioc, (const void *)klass->io_seek, "seek", errp) < 0) {
+    if (!qio_channel_check_free(ioc, errp) ||
+        enter_for(ioc, (const void *)klass->io_seek, "seek", errp) < 0) {
         return -1;
     }
     if (whence == SEEK_CUR &&
@@ -222,7 +225,8 @@ off_t qio_channel_get_size(QIOChannel *ioc, Error **errp)
     return size;
 }
 
-static int check_positioned(const void *buf, size_t len, off_t offset, Error **errp)
+static int check_positioned(QIOChannel *ioc, const void *buf, size_t len, off_t offset,
+                            Error **errp)
 {
     if (offset < 0) {
         qio_error_set(errp, QIO_ERROR_INVAL, "offset: %lld is negative", (long long)offset);
@@ -232,7 +236,7 @@ static int check_positioned(const void *buf, size_t len, off_t offset, Error **e
         qio_error_set(errp, QIO_ERROR_INVAL, "buf: NULL with a len of %zu", len);
         return -1;
     }
-    return 0;
+    return qio_channel_check_free(ioc, errp) ? 0 : -1;
 }
 
 ssize_t qio_channel_pread(QIOChannel *ioc, void *buf, size_t len, off_t offset, Error **errp)
@@ -240,7 +244,7 @@ ssize_t qio_channel_pread(QIOChannel *ioc, void *buf, size_t len, off_t offset, 
     QIOChannelClass *klass = qio_channel_class(ioc);
     ssize_t ret;
 
-    if (check_positioned(buf, len, offset, errp) < 0 ||
+    if (check_positioned(ioc, buf, len, offset, errp) < 0 ||
         enter_for(ioc, (const void *)klass->io_pread, "pread", errp) < 0) {
         return -1;
     }
@@ -255,7 +259,7 @@ ssize_t qio_channel_pwrite(QIOChannel *ioc, const void *buf, size_t len, off_t o
     QIOChannelClass *klass = qio_channel_class(ioc);
     ssize_t ret;
 
-    if (check_positioned(buf, len, offset, errp) < 0 ||
+    if (check_positioned(ioc, buf, len, offset, errp) < 0 ||
         enter_for(ioc, (const void *)klass->io_pwrite, "pwrite", errp) < 0) {
         return -1;
     }

@@ -100,6 +100,11 @@ struct QIOChannel {
  *   may wait, for a bounded time, for the other side to finish (a child process).  Ends INTR on a
  *   signal if it is interruptible, and is called again by the next close then.  Not called when
  *   the last reference goes without a close, which must not wait; NULL = nothing.
+ * @io_handshake: one step of what has to come before the first byte, without waiting: 0 done, 1 a
+ *   request of the peer waits for the program's answer, QIO_CHANNEL_ERR_BLOCK (then @io_poll of
+ *   G_IO_IN names what to wait for), -1; NULL = there is no such thing.
+ * @io_bye: one step of the orderly end: what is held back, the word of the end, and the peer's;
+ *   results as @io_handshake.
  */
 struct QIOChannelClass {
     ObjectClass parent;
@@ -128,7 +133,9 @@ struct QIOChannelClass {
     int (*io_take_fd)(QIOChannel *ioc, Error **errp);
     int (*io_close_wait)(QIOChannel *ioc, bool interruptible, Error **errp);
     off_t (*io_get_size)(QIOChannel *ioc, Error **errp);
-    gpointer reserved[6];
+    int (*io_handshake)(QIOChannel *ioc, Error **errp);
+    int (*io_bye)(QIOChannel *ioc, Error **errp);
+    gpointer reserved[4];
 };
 
 /* ---- features and name ---- */
@@ -310,6 +317,40 @@ int qio_channel_get_fd(QIOChannel *ioc, Error **errp);
 int qio_channel_take_fd(QIOChannel *ioc, Error **errp);
 /** qio_channel_new_fd: a socket or file channel around @fd, taken on success only. */
 QIOChannel *qio_channel_new_fd(int fd, Error **errp);
+
+/* ---- layers: TLS and WebSocket lie on another channel ---- */
+
+/**
+ * qio_channel_handshake:
+ * @timeout_ms: in all; -1 = none
+ * @interruptible: a signal ends the wait with INTR
+ *
+ * Does what has to come before the first byte, of the layers below too; the first transfer does
+ * it otherwise.  A channel that has no such thing is done at once.
+ * Returns: 0; 1 when a request of the peer waits for the program's answer; -1 (TIMEOUT, CANCELLED,
+ * CLOSED, INTR, what the handshake failed with)
+ */
+int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp);
+/**
+ * qio_channel_bye:
+ *
+ * Ends a layer in order: sends what is held back and the word of the end, and waits for the
+ * peer's.  The channel stays to be closed.  One without a layer is done at once.
+ * Returns: 0, or -1 (as qio_channel_handshake())
+ */
+int qio_channel_bye(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp);
+/** qio_channel_get_transport: the channel a layer lies on, borrowed; NULL = it is no layer. */
+QIOChannel *qio_channel_get_transport(QIOChannel *ioc);
+/**
+ * qio_channel_take_transport:
+ *
+ * Ends the layer in order, as qio_channel_bye(), takes it off and leaves it closed.
+ * Returns: the channel below, with what nobody has read of it, for the caller to unref; or NULL
+ * (NOTSUP: it is no layer; BUSY: another call uses it, or bytes of it are unread; as
+ * qio_channel_bye(): then nothing has changed hands)
+ */
+QIOChannel *qio_channel_take_transport(QIOChannel *ioc, int timeout_ms, bool interruptible,
+                                       Error **errp);
 
 /* ---- watches ---- */
 

@@ -8,6 +8,7 @@
  * failure; no lock, no allocation and no cast check on the way to the class.
  */
 #include "channel/io.h"
+#include "channel/layer.h"
 
 /* What the kernel takes in one call (IOV_MAX of limits.h, which is not always defined). */
 enum { IO_IOV_MAX = 1024 };
@@ -58,6 +59,9 @@ static inline ssize_t try_readv(QIOChannel *ioc, const struct iovec *iov, size_t
         qio_channel_set_closed_error(ioc, errp);
         return -1;
     }
+    if (G_UNLIKELY(qio_channel_priv(ioc)->layered) && !qio_channel_check_free(ioc, errp)) {
+        return -1;
+    }
     if (G_UNLIKELY(qio_channel_priv(ioc)->ahead && qio_readahead_ready(ioc))) {
         return qio_readahead_drain(ioc, iov, niov, fds, nfds, errp);
     }
@@ -69,6 +73,9 @@ static inline ssize_t try_writev(QIOChannel *ioc, const struct iovec *iov, size_
 {
     if (G_UNLIKELY(qio_channel_closing(ioc))) {
         qio_channel_set_closed_error(ioc, errp);
+        return -1;
+    }
+    if (G_UNLIKELY(qio_channel_priv(ioc)->layered) && !qio_channel_check_free(ioc, errp)) {
         return -1;
     }
     /* One position for both directions (a file): writing starts where the reader is. */

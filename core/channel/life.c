@@ -9,6 +9,7 @@
  * gets close against wait, not close against read; the flat ABI enters for both.
  */
 #include "channel/channel-priv.h"
+#include "channel/layer.h"
 #include "channel/orphan.h"
 
 void qio_channel_set_closed_error(QIOChannel *ioc, Error **errp)
@@ -28,6 +29,9 @@ int qio_channel_enter_slow(QIOChannel *ioc, uint32_t use, Error **errp)
             return -1;
         }
         if (use != QIO_USE_ONE && (now & use)) {
+            if (!qio_channel_check_free(ioc, errp)) {
+                return -1;
+            }
             qio_error_set(errp, QIO_ERROR_BUSY, "another call is %s the channel",
                           now & use & QIO_USE_READ ? "reading from" : "writing to");
             return -1;
@@ -79,6 +83,17 @@ static bool begin_close(QIOChannel *ioc)
     return true;
 }
 
+/* The layer on top goes with the channel below; it is what still holds the transport. */
+static void close_above(QIOChannel *ioc)
+{
+    QIOChannel *layer = qio_layer_above(ioc);
+
+    if (layer) {
+        qio_channel_close_now(layer, NULL);
+        g_object_unref(layer);
+    }
+}
+
 int qio_channel_close_now(QIOChannel *ioc, Error **errp)
 {
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
@@ -92,7 +107,25 @@ int qio_channel_close_now(QIOChannel *ioc, Error **errp)
     pthread_mutex_unlock(&priv->lock);
     qio_channel_end_sources(ioc);
     qio_channel_end_aio_watches(ioc);
+    close_above(ioc);
     return qio_channel_leave(ioc, QIO_USE_ONE, errp);
+}
+
+/* A layer without its own waits for what it lies on. */
+static int close_wait_below(QIOChannel *ioc, bool interruptible, Error **errp)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    QIOChannel *below;
+    int ret = 0;
+
+    pthread_mutex_lock(&priv->lock);
+    below = priv->below ? g_object_ref(priv->below) : NULL;
+    pthread_mutex_unlock(&priv->lock);
+    if (below) {
+        ret = qio_channel_close_full(below, interruptible, errp);
+        g_object_unref(below);
+    }
+    return ret;
 }
 
 int qio_channel_close_full(QIOChannel *ioc, bool interruptible, Error **errp)
@@ -102,6 +135,9 @@ int qio_channel_close_full(QIOChannel *ioc, bool interruptible, Error **errp)
     int ret = qio_channel_close_now(ioc, errp);
     Error *err = NULL;
 
+    if (!klass->io_close_wait && priv->below) {
+        return close_wait_below(ioc, interruptible, ret < 0 ? NULL : errp) < 0 ? -1 : ret;
+    }
     /* Who comes second may return before the first has waited: the channel is closed for both. */
     if (!klass->io_close_wait || atomic_exchange(&priv->close_waited, true)) {
         return ret;

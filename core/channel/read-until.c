@@ -7,6 +7,7 @@
  * searched are not searched again, also across calls that ended in a time-out.
  */
 #include <string.h>
+#include "channel/layer.h"
 #include "channel/readahead.h"
 
 enum {
@@ -25,11 +26,7 @@ static int check_buffer(const void *buf, size_t len, const char *name, Error **e
 
 static int check_open(QIOChannel *ioc, Error **errp)
 {
-    if (qio_channel_closing(ioc)) {
-        qio_channel_set_closed_error(ioc, errp);
-        return -1;
-    }
-    return 0;
+    return qio_channel_check_free(ioc, errp) ? 0 : -1;
 }
 
 /* ---- peek ---- */

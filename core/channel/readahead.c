@@ -11,6 +11,7 @@
  * set, and costs a second copy.
  */
 #include <string.h>
+#include "channel/layer.h"
 #include "channel/readahead.h"
 
 enum {
@@ -289,8 +290,7 @@ int qio_channel_unread(QIOChannel *ioc, const void *buf, size_t len, Error **err
 {
     QIOReadAhead *ahead;
 
-    if (qio_channel_closing(ioc)) {
-        qio_channel_set_closed_error(ioc, errp);
+    if (!qio_channel_check_free(ioc, errp)) {
         return -1;
     }
     if (len == 0) {

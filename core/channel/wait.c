@@ -292,6 +292,59 @@ static int sleep_until(QIOChannel *ioc, GIOCondition condition, int64_t deadline
     return ready;
 }
 
+/* One sleep for a step's sake.  Returns: 1 go on, 0 the deadline has passed, -1 */
+static int sleep_for_step(QIOChannel *ioc, QIOWaiter *waiter, int64_t deadline_ns,
+                          bool interruptible, Error **errp)
+{
+    struct pollfd fds[QIO_POLL_MAX + 2];
+    int n;
+
+    if (atomic_load(&waiter->reason) != 0 || qio_channel_closing(ioc)) {
+        qio_channel_set_waiter_error(waiter, errp);
+        return -1;
+    }
+    n = watch_fds(ioc, G_IO_IN, fds);
+    if (poll_as_waiter(waiter, fds, n, deadline_ns) < 0 && (errno != EINTR || interruptible)) {
+        if (errno == EINTR) {
+            qio_error_set(errp, QIO_ERROR_INTR, "a signal ended the wait");
+        } else {
+            qio_error_set_errno(errp, errno, "cannot poll the channel's descriptor");
+        }
+        return -1;
+    }
+    return deadline_ns == QIO_NEVER || sys_ms_left(deadline_ns) > 0;
+}
+
+int qio_channel_take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp),
+                           int64_t deadline_ns, bool interruptible, Error **errp)
+{
+    QIOWaiter waiter = { .condition = G_IO_IN | G_IO_OUT, .wake_fd = thread_wake_fd() };
+    Error *err = NULL;
+    int ret, more = 1;
+
+    if (qio_channel_enter(ioc, QIO_USE_ONE, errp) < 0) {
+        return -1;
+    }
+    qio_channel_waiter_add(ioc, &waiter);
+    while ((ret = step(ioc, &err)) == QIO_CHANNEL_ERR_BLOCK && more > 0) {
+        more = sleep_for_step(ioc, &waiter, deadline_ns, interruptible, &err);
+    }
+    /* Whatever the step met when its transport went away: the close is what ended it. */
+    if (ret == -1 && qio_channel_closing(ioc)) {
+        g_clear_pointer(&err, qio_error_free);
+        qio_channel_set_waiter_error(&waiter, &err);
+    }
+    qio_channel_waiter_remove(ioc, &waiter);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
+    if (ret == QIO_CHANNEL_ERR_BLOCK && more == 0) {
+        qio_error_set(&err, QIO_ERROR_TIMEOUT, "the other side did not answer in time");
+    }
+    if (err) {
+        qio_error_propagate(errp, err);
+    }
+    return ret == QIO_CHANNEL_ERR_BLOCK ? -1 : ret;
+}
+
 static int check_condition(GIOCondition condition, Error **errp)
 {
     GIOCondition known = G_IO_IN | G_IO_OUT | QIO_CHANNEL_MORE | G_IO_ERR | G_IO_HUP | G_IO_NVAL;

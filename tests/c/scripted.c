@@ -77,6 +77,7 @@ static ssize_t scripted_readv(QIOChannel *ioc, const struct iovec *iov, size_t n
         return read_bytes(s, step, iov, niov, fds, nfds);
     case STEP_BLOCK:
         s->next++;
+        qio_channel_notify(ioc, G_IO_IN);
         return QIO_CHANNEL_ERR_BLOCK;
     case STEP_STALL:
         return QIO_CHANNEL_ERR_BLOCK;

@@ -5,7 +5,8 @@
  * Owns: Scripted, a class with io_poll and io_advance and no descriptor: what it reads is a list
  * of steps (bytes, with or without descriptors; would block; end; error), what it writes goes
  * to a byte array, `write_room` bytes at a time.  Any chunking of a stream is a list of steps.
- * Rule: a "would block" step is passed when a read has met it, so a waiting reader goes on.
+ * Rule: a "would block" step is passed when a read has met it, which is notified, so a waiting
+ * reader goes on.
  */
 #ifndef TESTS_SCRIPTED_H
 #define TESTS_SCRIPTED_H

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * channel/handshake.c: the beginning and the orderly end of a layer, by waiting for them.
+ *
+ * Owns: the functions that take a class's io_handshake and io_bye steps with one total deadline,
+ * and giving the channel below a layer back.
+ * Rule: a step never waits and the sleeping is wait.c's, so close and cancel from any thread end
+ * it.  As operations in a loop the same steps are core/task's.
+ */
+#include "channel/layer.h"
+
+static int take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp), int timeout_ms,
+                      bool interruptible, Error **errp)
+{
+    if (qio_channel_closing(ioc)) {
+        qio_channel_set_closed_error(ioc, errp);
+        return -1;
+    }
+    if (!step) {
+        return 0;
+    }
+    return qio_channel_take_steps(ioc, step, sys_deadline_ns(timeout_ms), interruptible, errp);
+}
+
+int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
+{
+    return take_steps(ioc, qio_channel_class(ioc)->io_handshake, timeout_ms, interruptible, errp);
+}
+
+int qio_channel_bye(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
+{
+    return take_steps(ioc, qio_channel_class(ioc)->io_bye, timeout_ms, interruptible, errp);
+}
+
+QIOChannel *qio_channel_get_transport(QIOChannel *ioc)
+{
+    return qio_layer_below(ioc);
+}
+
+QIOChannel *qio_channel_take_transport(QIOChannel *ioc, int timeout_ms, bool interruptible,
+                                       Error **errp)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    QIOChannel *below;
+    uint32_t idle = 0;
+
+    if (!qio_layer_below(ioc) && !qio_channel_closing(ioc)) {
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "a channel of type '%s' lies on no other",
+                      G_OBJECT_TYPE_NAME(ioc));
+        return NULL;
+    }
+    if (qio_readahead_ready(ioc)) {
+        qio_error_set(errp, QIO_ERROR_BUSY,
+                      "%zu bytes are read ahead and would be lost: read them first",
+                      qio_readahead_pending(ioc));
+        return NULL;
+    }
+    if (qio_channel_bye(ioc, timeout_ms, interruptible, errp) < 0) {
+        return NULL;
+    }
+    /* Exclusive for the moment of the handing over, as in qio_channel_take_fd(). */
+    if (!atomic_compare_exchange_strong(&priv->use, &idle, QIO_USE_CLOSING | QIO_USE_ONE)) {
+        if (idle & QIO_USE_CLOSING) {
+            qio_channel_set_closed_error(ioc, errp);
+        } else {
+            qio_error_set(errp, QIO_ERROR_BUSY, "another call uses the channel");
+        }
+        return NULL;
+    }
+    qio_channel_end_sources(ioc);
+    qio_channel_end_aio_watches(ioc);
+    below = qio_layer_detach(ioc);
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
+    return below;
+}

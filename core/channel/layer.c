@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * channel/layer.c: one channel on top of another.
+ *
+ * Owns: the pair of links: the layer's reference on the channel below (`below`), and the weak one
+ * back (`above`), by which close and notify reach the layer.
+ * Rules: while it lies under a layer a channel is held in both directions (QIO_USE_READ and
+ * QIO_USE_WRITE), which is what answers BUSY to the flat ABI and what keeps its transport until
+ * the layer has let go; plain C transfers, which do not enter, are turned away in their slow path,
+ * into which the read-ahead that is made here sends them.  So no transfer pays for the question.
+ */
+#include "channel/layer.h"
+#include "channel/readahead.h"
+
+enum { BOTH_WAYS = QIO_USE_READ | QIO_USE_WRITE };
+
+/* ---- the links ---- */
+
+int qio_layer_attach(QIOChannel *layer, QIOChannel *below, Error **errp)
+{
+    QIOChannelPrivate *under = qio_channel_priv(below);
+
+    if (!qio_channel_class(below)->io_poll) {
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "a channel of type '%s' has no io_poll: no layer can "
+                      "wait for it", G_OBJECT_TYPE_NAME(below));
+        return -1;
+    }
+    if (qio_channel_enter(below, BOTH_WAYS, errp) < 0) {
+        return -1;
+    }
+    /* Made before the mark is set: who finds no read-ahead does not look at the mark. */
+    qio_readahead_get(below);
+    g_weak_ref_set(&under->above, layer);
+    qio_channel_priv(layer)->below = g_object_ref(below);
+    atomic_store(&under->layered, true);
+    /* A close that came meanwhile did not see the layer. */
+    if (qio_channel_closing(below)) {
+        qio_channel_close_now(layer, NULL);
+    }
+    return 0;
+}
+
+static QIOChannel *unlink_below(QIOChannel *layer)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(layer);
+    QIOChannel *below;
+
+    pthread_mutex_lock(&priv->lock);
+    below = priv->below;
+    priv->below = NULL;
+    pthread_mutex_unlock(&priv->lock);
+    return below;
+}
+
+/* Lets go of the channel below.  Returns false when that was done before. */
+static bool let_go(QIOChannel *below, Error **errp, int *ret)
+{
+    if (!atomic_exchange(&qio_channel_priv(below)->layered, false)) {
+        return false;
+    }
+    g_weak_ref_set(&qio_channel_priv(below)->above, NULL);
+    *ret = qio_channel_leave(below, BOTH_WAYS, errp);
+    return true;
+}
+
+QIOChannel *qio_layer_detach(QIOChannel *layer)
+{
+    QIOChannel *below = unlink_below(layer);
+    int ret;
+
+    if (below) {
+        let_go(below, NULL, &ret);
+    }
+    return below;
+}
+
+QIOChannel *qio_layer_below(QIOChannel *layer)
+{
+    return qio_channel_priv(layer)->below;
+}
+
+QIOChannel *qio_layer_above(QIOChannel *below)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(below);
+
+    return atomic_load_explicit(&priv->layered, memory_order_acquire)
+        ? g_weak_ref_get(&priv->above) : NULL;
+}
+
+void qio_layer_free(QIOChannel *ioc)
+{
+    QIOChannel *below = qio_layer_detach(ioc);
+
+    if (below) {
+        g_object_unref(below);
+    }
+}
+
+int qio_layer_close_below(QIOChannel *layer, Error **errp)
+{
+    QIOChannel *below = qio_layer_below(layer);
+    int ret = 0;
+
+    if (!below) {
+        return 0;
+    }
+    /* First marked closed, then let go: nobody gets in between. */
+    qio_channel_close_now(below, NULL);
+    let_go(below, errp, &ret);
+    return ret;
+}
+
+bool qio_channel_check_free(QIOChannel *ioc, Error **errp)
+{
+    if (qio_channel_closing(ioc)) {
+        qio_channel_set_closed_error(ioc, errp);
+        return false;
+    }
+    if (atomic_load_explicit(&qio_channel_priv(ioc)->layered, memory_order_relaxed)) {
+        qio_error_set(errp, QIO_ERROR_BUSY,
+                      "the channel lies under another one: transfer through that");
+        return false;
+    }
+    return true;
+}
+
+/* ---- transfers ---- */
+
+static QIOChannel *open_below(QIOChannel *layer, Error **errp)
+{
+    QIOChannel *below = qio_layer_below(layer);
+
+    if (!below || qio_channel_closing(below)) {
+        qio_channel_set_closed_error(layer, errp);
+        return NULL;
+    }
+    return below;
+}
+
+ssize_t qio_layer_readv(QIOChannel *layer, const struct iovec *iov, size_t niov, Error **errp)
+{
+    QIOChannel *below = open_below(layer, errp);
+
+    if (!below) {
+        return -1;
+    }
+    if (qio_readahead_ready(below)) {
+        return qio_readahead_drain(below, iov, niov, NULL, NULL, errp);
+    }
+    return qio_channel_class(below)->io_readv(below, iov, niov, NULL, NULL, errp);
+}
+
+ssize_t qio_layer_writev(QIOChannel *layer, const struct iovec *iov, size_t niov, Error **errp)
+{
+    QIOChannel *below = open_below(layer, errp);
+
+    if (!below) {
+        return -1;
+    }
+    return qio_channel_class(below)->io_writev(below, iov, niov, NULL, 0, errp);
+}
+
+int qio_layer_poll(QIOChannel *layer, GIOCondition condition, QIOPollFd *out, int cap)
+{
+    QIOChannel *below = qio_layer_below(layer);
+
+    if (!below || qio_channel_closing(below) || !(condition & (G_IO_IN | G_IO_OUT))) {
+        return 0;
+    }
+    return qio_channel_class(below)->io_poll(below, condition & (G_IO_IN | G_IO_OUT), out, cap);
+}
