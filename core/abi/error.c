@@ -94,7 +94,7 @@ int32_t abi_fail_errno(qioh_error *error, int sys_errno, const char *fmt, ...)
     return QIOH_E_SYSTEM;
 }
 
-int32_t abi_take_error_at(qioh_error *error, Error *err, uint64_t bytes)
+int32_t abi_take_error(qioh_error *error, Error *err)
 {
     qioh_error made;
     int32_t code;
@@ -106,16 +106,12 @@ int32_t abi_take_error_at(qioh_error *error, Error *err, uint64_t bytes)
     if (error && code != QIOH_E_AGAIN) {
         made = (qioh_error){ .code = code, .sys_errno = qio_error_get_errno(err),
                              .domain = qio_error_get_domain(err),
-                             .number = qio_error_get_number(err), .bytes = bytes };
+                             .number = qio_error_get_number(err),
+                             .bytes = qio_error_get_bytes(err) };
         fill(error, &made, qio_error_get_pretty(err));
     }
     qio_error_free(err);
     return code;
-}
-
-int32_t abi_take_error(qioh_error *error, Error *err)
-{
-    return abi_take_error_at(error, err, err ? qio_error_get_bytes(err) : 0);
 }
 
 void abi_copy_error(qioh_error *error, const qioh_error *from)

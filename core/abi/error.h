@@ -21,8 +21,6 @@ int32_t abi_fail_errno(qioh_error *error, int sys_errno, const char *fmt, ...)
     G_GNUC_PRINTF(3, 4) __attribute__((cold));
 /* Moves `err` into `error`, frees it, returns its code. */
 int32_t abi_take_error(qioh_error *error, Error *err) __attribute__((cold));
-/* As abi_take_error(), with how far the call came. */
-int32_t abi_take_error_at(qioh_error *error, Error *err, uint64_t bytes) __attribute__((cold));
 /* Copies what a callback filled in (always a whole struct) to a caller's error. */
 void abi_copy_error(qioh_error *error, const qioh_error *from);
 

@@ -183,11 +183,6 @@ static inline int qio_direct_flock(int fd, int operation)
     return flock(fd, operation);
 }
 
-static inline int qio_direct_fsync(int fd)
-{
-    return fsync(fd);
-}
-
 static inline int qio_direct_tcgetattr(int fd, struct termios *tio)
 {
     return tcgetattr(fd, tio);

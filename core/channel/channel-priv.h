@@ -56,6 +56,7 @@ typedef struct QIOChannelPrivate {
     QIOChannelSource *sources;      /* GLib watches */
     QIOChannelAioWatch *aio_watches;
     QIOYield *yields[QIO_WAYS];     /* waiting coroutines, first come first served */
+    bool yield_adding[QIO_WAYS];            /* a thread is about to set yield_watch */
     QIOLoopWatch *yield_watch[QIO_WAYS];    /* stays after a wait, goes when nobody waits */
     QIOLoopWatch *handlers[QIO_WAYS];       /* qio_channel_set_aio_fd_handler() */
 } QIOChannelPrivate;

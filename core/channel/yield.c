@@ -4,10 +4,12 @@
  *
  * Owns: the queues of waiting coroutines, one a direction, and the standing loop watch behind
  * each.  Rules: the first that came goes first; a waiter leaves its queue under the channel's
- * lock and is entered once, by whoever took it out; the watch stays as long as somebody waits
- * again at once, and goes with the last, since it holds a reference on the channel.
+ * lock and is entered once, by whoever took it out; it queues first and looks for the watch then,
+ * for the loop may be another thread's; the watch stays as long as somebody waits again at once,
+ * and goes with the last, since it holds a reference on the channel.
  */
 #include "channel/channel-priv.h"
+#include "loop/coroutine-priv.h"
 
 struct QIOYield {
     QIOYield *next;
@@ -94,6 +96,14 @@ static QIOYield *queue_take_first(QIOChannel *ioc, int way, int reason)
     return yield;
 }
 
+/* Its thread may have queued it and not suspended it yet; who schedules it waits for that. */
+static void enter_waiter(QIOChannel *ioc, Coroutine *co)
+{
+    if (!qio_coroutine_enter_suspended(co)) {
+        qio_aio_co_schedule(context_of(ioc), co);
+    }
+}
+
 /* ---- the standing watch ---- */
 
 static void drop_yield_watch(QIOChannel *ioc, int way)
@@ -111,15 +121,29 @@ static void drop_yield_watch(QIOChannel *ioc, int way)
     }
 }
 
-static bool nobody_waits(QIOChannel *ioc, int way)
+/*
+ * Nobody waits: the watch goes.  Decided under the lock, in which a waiter queues itself before it
+ * looks for the watch, so that none is left without one.  Returns whether it went.
+ */
+static bool drop_idle_watch(QIOChannel *ioc, int way)
 {
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
-    bool none;
+    QIOLoopWatch *watch = NULL;
+    bool idle;
 
     pthread_mutex_lock(&priv->lock);
-    none = priv->yields[way] == NULL;
+    /* Who is adding one looks again itself. */
+    idle = priv->yields[way] == NULL && !priv->yield_adding[way];
+    if (idle) {
+        watch = priv->yield_watch[way];
+        priv->yield_watch[way] = NULL;
+    }
     pthread_mutex_unlock(&priv->lock);
-    return none;
+    if (watch) {
+        qio_loop_watch_remove(watch);
+        qio_loop_watch_unref(watch);
+    }
+    return idle;
 }
 
 static gboolean on_yield_ready(QIOChannel *ioc, GIOCondition condition, gpointer data)
@@ -127,39 +151,52 @@ static gboolean on_yield_ready(QIOChannel *ioc, GIOCondition condition, gpointer
     int way = GPOINTER_TO_INT(data);
     bool closed = (condition & G_IO_NVAL) != 0;
     QIOYield *yield = queue_take_first(ioc, way, closed ? QIO_ERROR_CANCELLED : 0);
-    bool keep;
 
     while (yield) {
-        qio_coroutine_enter(yield->co);
+        enter_waiter(ioc, yield->co);
         yield = closed ? queue_take_first(ioc, way, QIO_ERROR_CANCELLED) : NULL;
     }
-    keep = !closed && !nobody_waits(ioc, way);
-    if (!keep) {
+    if (closed) {
         drop_yield_watch(ioc, way);
+        return FALSE;
     }
-    return keep;
+    return !drop_idle_watch(ioc, way);
 }
 
+/* Whether the caller is the one to add the watch. */
+static bool claim_adding(QIOChannel *ioc, int way)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    bool claimed;
+
+    pthread_mutex_lock(&priv->lock);
+    claimed = !priv->yield_watch[way] && !priv->yield_adding[way];
+    if (claimed) {
+        priv->yield_adding[way] = true;
+    }
+    pthread_mutex_unlock(&priv->lock);
+    return claimed;
+}
+
+/* The caller is in the queue already: what fires while the watch is added finds it there. */
 static int need_yield_watch(QIOChannel *ioc, int way, Error **errp)
 {
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
     QIOLoopWatch *watch;
-    bool there;
 
-    pthread_mutex_lock(&priv->lock);
-    there = priv->yield_watch[way] != NULL;
-    pthread_mutex_unlock(&priv->lock);
-    if (there) {
+    if (!claim_adding(ioc, way)) {
         return 0;
     }
     watch = qio_channel_add_aio_watch(ioc, context_of(ioc), way_condition[way], on_yield_ready,
                                       GINT_TO_POINTER(way), NULL, errp);
+    pthread_mutex_lock(&priv->lock);
+    priv->yield_watch[way] = watch;
+    priv->yield_adding[way] = false;
+    pthread_mutex_unlock(&priv->lock);
     if (!watch) {
         return -1;
     }
-    pthread_mutex_lock(&priv->lock);
-    priv->yield_watch[way] = watch;
-    pthread_mutex_unlock(&priv->lock);
+    drop_idle_watch(ioc, way);
     return 0;
 }
 
@@ -179,10 +216,8 @@ static gboolean on_yield_deadline(void *opaque)
         int way = yield->way;
 
         yield->reason = QIO_ERROR_TIMEOUT;
-        qio_coroutine_enter(yield->co);
-        if (nobody_waits(ioc, way)) {
-            drop_yield_watch(ioc, way);
-        }
+        enter_waiter(ioc, yield->co);
+        drop_idle_watch(ioc, way);
         g_object_unref(ioc);
     }
     return FALSE;
@@ -195,8 +230,31 @@ static int yield_result(const QIOYield *yield, Error **errp)
     }
     qio_error_set(errp, (QIOErrorCode)yield->reason,
                   yield->reason == QIO_ERROR_TIMEOUT ? "the channel was not ready in time"
-                                                     : "waiting was cancelled");
+                  : yield->reason == QIO_ERROR_SYSTEM ? "the loop could not watch the channel"
+                                                      : "waiting was cancelled");
     return -1;
+}
+
+/* Leaves the queue of who cannot be woken; false: somebody has taken it out. */
+static bool give_up(QIOYield *yield)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(yield->ioc);
+    bool waiting;
+
+    pthread_mutex_lock(&priv->lock);
+    waiting = queue_remove(yield);
+    pthread_mutex_unlock(&priv->lock);
+    return waiting;
+}
+
+/* Others that relied on the watch which could not be added. */
+static void fail_waiters(QIOChannel *ioc, int way)
+{
+    QIOYield *yield;
+
+    while ((yield = queue_take_first(ioc, way, QIO_ERROR_SYSTEM))) {
+        qio_aio_co_schedule(context_of(ioc), yield->co);
+    }
 }
 
 int qio_channel_yield_deadline(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,
@@ -205,24 +263,28 @@ int qio_channel_yield_deadline(QIOChannel *ioc, GIOCondition condition, int64_t 
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
     QIOYield yield = { .co = qio_coroutine_self(), .ioc = ioc, .way = way_of(condition) };
     QIOLoopWatch *timer = NULL;
+    Error *err = NULL;
 
-    if (need_yield_watch(ioc, yield.way, errp) < 0) {
-        return -1;
-    }
-    if (deadline_ns != QIO_NEVER) {
-        timer = qio_aio_context_add_timer(context_of(ioc), sys_ms_left(deadline_ns), 0,
-                                          on_yield_deadline, &yield, NULL, errp);
-        if (!timer) {
-            return -1;
-        }
-    }
     pthread_mutex_lock(&priv->lock);
     queue_add(&yield);
     pthread_mutex_unlock(&priv->lock);
-    qio_coroutine_yield();
+    if (deadline_ns != QIO_NEVER) {
+        timer = qio_aio_context_add_timer(context_of(ioc), sys_ms_left(deadline_ns), 0,
+                                          on_yield_deadline, &yield, NULL, &err);
+    }
+    if (!err && need_yield_watch(ioc, yield.way, &err) < 0) {
+        fail_waiters(ioc, yield.way);
+    }
+    if (!err || !give_up(&yield)) {
+        qio_coroutine_yield();
+    }
     if (timer) {
         qio_loop_watch_remove(timer);
         qio_loop_watch_unref(timer);
+    }
+    if (err) {
+        qio_error_propagate(errp, err);
+        return -1;
     }
     return yield_result(&yield, errp);
 }

@@ -16,4 +16,8 @@
 void qio_coroutine_when_suspended(Coroutine *co, void (*func)(Coroutine *co, void *opaque),
                                   void *opaque);
 
+/* Enters co if it is suspended; one that another thread is about to suspend is left alone, for
+ * qio_aio_co_schedule().  Returns whether it was entered. */
+bool qio_coroutine_enter_suspended(Coroutine *co);
+
 #endif

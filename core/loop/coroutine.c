@@ -227,20 +227,12 @@ static void settle(Coroutine *co)
     }
 }
 
-void qio_coroutine_enter(Coroutine *co)
+/* The caller has made it RUNNING. */
+static inline void enter(Coroutine *co)
 {
-    int state = SUSPENDED;
-    Thread *thread;
-    Coroutine *self;
+    Thread *thread = this_thread();
+    Coroutine *self = thread->current;
 
-    g_return_if_fail(co != NULL);
-    if (!atomic_compare_exchange_strong(&co->state, &state, RUNNING)) {
-        g_critical("coroutine %p cannot be entered: it %s", (void *)co,
-                   state == ENDED ? "has ended" : "is running");
-        return;
-    }
-    thread = this_thread();
-    self = thread->current;
     if (!self) {
         self = &thread->leader;
         fibre_init_thread(&self->fibre);
@@ -254,6 +246,30 @@ void qio_coroutine_enter(Coroutine *co)
     fibre_arrive(&self->fibre, &co->fibre);
     thread->current = self->mapping ? self : NULL;
     settle(co);
+}
+
+void qio_coroutine_enter(Coroutine *co)
+{
+    int state = SUSPENDED;
+
+    g_return_if_fail(co != NULL);
+    if (!atomic_compare_exchange_strong(&co->state, &state, RUNNING)) {
+        g_critical("coroutine %p cannot be entered: it %s", (void *)co,
+                   state == ENDED ? "has ended" : "is running");
+        return;
+    }
+    enter(co);
+}
+
+bool qio_coroutine_enter_suspended(Coroutine *co)
+{
+    int state = SUSPENDED;
+
+    if (!atomic_compare_exchange_strong(&co->state, &state, RUNNING)) {
+        return false;
+    }
+    enter(co);
+    return true;
 }
 
 void qio_coroutine_yield(void)

@@ -87,7 +87,6 @@ void qio_loop_watch_kick(QIOLoopWatch *watch);
 void qio_loop_watch_end(QIOLoopWatch *watch);
 
 bool qio_loop_watch_is_removed(QIOLoopWatch *watch);
-AioContext *qio_loop_watch_get_context(QIOLoopWatch *watch);
 
 /* What qio_loop_next() reports. */
 typedef struct QIOLoopEvent {

@@ -115,10 +115,10 @@ TEST(fails_each_third)
 TEST(first_fault_that_applies_counts)
 {
     seam_install();
-    seam_fail(SEAM_fsync, 1, 1, EIO);
-    seam_fail(SEAM_fsync, 1, 2, ENOSPC);
-    CHECK_ERRNO(sys_fsync(0), EIO);
-    CHECK_ERRNO(sys_fsync(0), ENOSPC);
+    seam_fail(SEAM_close, 1, 1, EIO);
+    seam_fail(SEAM_close, 1, 2, ENOSPC);
+    CHECK_ERRNO(sys_close(-1), EIO);
+    CHECK_ERRNO(sys_close(-1), ENOSPC);
 }
 
 TEST(shortens_by_one)

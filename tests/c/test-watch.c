@@ -383,6 +383,60 @@ TEST(detach_forgets_the_waiters_and_their_owner_enters_them)
     qio_aio_context_unref(other);
 }
 
+typedef struct Runner {
+    AioContext *ctx;
+    _Atomic bool stop;
+} Runner;
+
+static void *run_loop(void *opaque)
+{
+    Runner *runner = opaque;
+
+    while (!runner->stop) {
+        qio_aio_context_poll(runner->ctx, true);
+    }
+    return NULL;
+}
+
+static void yield_often(void *opaque)
+{
+    Reader *reader = opaque;
+
+    for (int i = 0; i < 200; i++) {
+        qio_channel_yield(reader->ioc, G_IO_OUT);
+    }
+    __atomic_store_n(&reader->done, true, __ATOMIC_RELEASE);
+}
+
+/* The loop's thread finds the channel ready while the coroutine, on another thread, has only just
+ * queued itself. */
+TEST(a_coroutine_may_wait_on_a_thread_that_does_not_run_the_loop)
+{
+    Runner runner = { .ctx = qio_aio_context_new(NULL) };
+    pthread_t thread;
+    int fds[2];
+
+    CHECK_INT(pthread_create(&thread, NULL, run_loop, &runner), ==, 0);
+    for (int round = 0; round < 100; round++) {
+        Reader reader = { 0 };
+
+        CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
+        reader.ioc = qio_channel_new_fd(fds[0], NULL);
+        qio_channel_attach_aio_context(reader.ioc, runner.ctx);
+        qio_coroutine_enter(qio_coroutine_create(yield_often, &reader));
+        while (!__atomic_load_n(&reader.done, __ATOMIC_ACQUIRE)) {
+            sched_yield();
+        }
+        qio_object_unref(reader.ioc);
+        close(fds[1]);
+    }
+    runner.stop = true;
+    qio_aio_context_notify(runner.ctx);
+    pthread_join(thread, NULL);
+    qio_aio_context_close(runner.ctx, NULL);
+    qio_aio_context_unref(runner.ctx);
+}
+
 TEST(yield_outside_a_coroutine_or_for_two_conditions_is_a_warning)
 {
     Scripted *s = scripted_new();

@@ -61,7 +61,6 @@ static const FaultRow rows[] = {
     { SEAM_access, { EACCES } },
     { SEAM_unlink, { EACCES } },
     { SEAM_flock, { EINTR, EWOULDBLOCK, ENOLCK } },
-    { SEAM_fsync, { EIO } },
     { SEAM_tcgetattr, { ENOTTY } },
     { SEAM_tcsetattr, { EIO } },
     { SEAM_poll, { EINTR, ENOMEM } },
