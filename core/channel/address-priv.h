@@ -12,6 +12,11 @@
 QIOAddress *qio_address_new_vsock(uint32_t cid, uint32_t port);
 QIOAddress *qio_address_new_fd(int fd);
 
+/* The address that starts at text[from]; an error counts the place of the fault from text[0]. */
+QIOAddress *qio_address_parse_at(const char *text, size_t from, Error **errp);
+/* The same for "host:port" alone. */
+QIOAddress *qio_address_parse_inet_at(const char *text, size_t from, Error **errp);
+
 /* A socket address as text for a message; never NULL; for the caller to g_free(). */
 char *qio_sockaddr_describe(const struct sockaddr *sa, socklen_t len);
 

@@ -280,14 +280,17 @@ static bool skip_prefix(Reader *reader, const char *prefix)
     return true;
 }
 
-QIOAddress *qio_address_parse(const char *text, Error **errp)
+QIOAddress *qio_address_parse_inet_at(const char *text, size_t from, Error **errp)
 {
-    Reader reader = { text, text, errp };
+    Reader reader = { text, text + from, errp };
 
-    if (!text) {
-        qio_error_set(errp, QIO_ERROR_INVAL, "address: NULL is no text");
-        return NULL;
-    }
+    return parse_tcp(&reader);
+}
+
+QIOAddress *qio_address_parse_at(const char *text, size_t from, Error **errp)
+{
+    Reader reader = { text, text + from, errp };
+
     if (skip_prefix(&reader, "tcp://")) {
         return parse_tcp(&reader);
     }
@@ -303,8 +306,17 @@ QIOAddress *qio_address_parse(const char *text, Error **errp)
     if (skip_prefix(&reader, "fd:")) {
         return parse_fd(&reader);
     }
-    refuse(&reader, text, "it has to start with tcp://, unix:, abstract:, vsock:// or fd:");
+    refuse(&reader, reader.at, "it has to start with tcp://, unix:, abstract:, vsock:// or fd:");
     return NULL;
+}
+
+QIOAddress *qio_address_parse(const char *text, Error **errp)
+{
+    if (!text) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "address: NULL is no text");
+        return NULL;
+    }
+    return qio_address_parse_at(text, 0, errp);
 }
 
 /* ---- printing ---- */

@@ -231,7 +231,8 @@ static int open_uri(QIONetListener *listener, const QIOUri *uri, Error **errp)
                       qio_scheme_name(uri->scheme));
         return -1;
     }
-    if (!qio_address_check_family(uri->address, uri->options, errp)) {
+    if (!qio_address_check_family(uri->address, uri->options, errp) ||
+        !qio_uri_check_layers(uri, errp)) {
         return -1;
     }
     qio_net_listener_set_name(listener, qio_options_get_str(uri->options, "name", NULL));

@@ -23,12 +23,21 @@
 
 /* The name of a scheme, without the colon. */
 const char *qio_scheme_name(QIOScheme scheme);
+bool qio_uri_has_layer(const QIOUri *uri, QIOLayer layer);
+/* The bits of the register for the scheme and the layers. */
+uint32_t qio_uri_uses(const QIOUri *uri);
+/* "tls+tcp:", for a message; for the caller to g_free(). */
+char *qio_uri_describe(const QIOUri *uri);
+/* Where a key of the query starts in a text that has been parsed; 0 when it is not there. */
+size_t qio_uri_find_key(const char *text, const char *name);
 /* The URI and the caller's options in one: parses, overrides, and checks what the caller's
  * key "allow" says.  The options of the result are complete. */
 QIOUri *qio_uri_parse_allowed(const char *text, const QIOOptions *options, Error **errp);
 
 /* ---- open.c ---- */
 
+/* NOTSUP for a URI with layers, until they can be opened. */
+bool qio_uri_check_layers(const QIOUri *uri, Error **errp);
 /* What open(2) flags the mode r, w, rw or a stands for, or -1 with INVAL. */
 int qio_file_mode_flags(const char *mode, Error **errp);
 /* A command with the keys env, cwd, stderr, stderr-fd, close-timeout and name; argv is

@@ -47,49 +47,76 @@ static bool list_has(const char *list, const char *name)
     }
 }
 
-static bool is_allowed(QIOScheme scheme, const QIOOptions *options)
+/* Whether the caller's key "allow" has the name, or all. */
+static bool is_allowed(const QIOOptions *options, const char *name)
 {
     const char *const *lists = qio_options_get_list(options, "allow");
 
     if (lists == NULL) {
-        return scheme != QIO_SCHEME_EXEC;
+        return strcmp(name, "exec") != 0 && strcmp(name, "all") != 0;
     }
     for (; *lists != NULL; lists++) {
-        if (list_has(*lists, "all") || list_has(*lists, allow_name[scheme])) {
+        if (list_has(*lists, "all") || list_has(*lists, name)) {
             return true;
         }
     }
     return false;
 }
 
+static bool check_allowed(const QIOUri *uri, const char *text, const QIOOptions *options,
+                          Error **errp)
+{
+    const char *key = qio_options_find_file(uri->options);
+
+    if (!is_allowed(options, allow_name[uri->scheme])) {
+        qio_error_set_errno(errp, EACCES, "%s: needs \"%s\" or \"all\" in the key \"allow\" of "
+                            "the caller's options", qio_scheme_name(uri->scheme),
+                            allow_name[uri->scheme]);
+        return false;
+    }
+    if (key != NULL && !is_allowed(options, "all")) {
+        qio_error_set_errno(errp, EACCES, "URI at position %zu: the key \"%s\" names a file, which "
+                            "needs \"all\" in the key \"allow\" of the caller's options",
+                            qio_uri_find_key(text, key), key);
+        return false;
+    }
+    return true;
+}
+
 QIOUri *qio_uri_parse_allowed(const char *text, const QIOOptions *options, Error **errp)
 {
     QIOUri *uri = qio_uri_parse(text, errp);
+    bool fits;
+    char *what;
 
     if (uri == NULL) {
         return NULL;
     }
-    if (!is_allowed(uri->scheme, options)) {
-        qio_error_set_errno(errp, EACCES, "%s: needs \"%s\" or \"all\" in the key \"allow\" of "
-                            "the caller's options", qio_scheme_name(uri->scheme),
-                            allow_name[uri->scheme]);
-        goto fail;
+    what = qio_uri_describe(uri);
+    fits = check_allowed(uri, text, options, errp) &&
+           qio_options_check_uses(options, qio_uri_uses(uri), what, errp);
+    g_free(what);
+    if (!fits) {
+        qio_uri_free(uri);
+        return NULL;
     }
     if (options != NULL) {
-        char *what = g_strconcat(qio_scheme_name(uri->scheme), ":", NULL);
-        bool fits = qio_options_check_uses(options, QIO_FOR_BIT(uri->scheme), what, errp);
-
-        g_free(what);
-        if (!fits) {
-            goto fail;
-        }
         qio_options_override(uri->options, options);
     }
     return uri;
+}
 
-fail:
-    qio_uri_free(uri);
-    return NULL;
+/* Never the transport alone where layers are asked for. */
+bool qio_uri_check_layers(const QIOUri *uri, Error **errp)
+{
+    if (uri->layer_count > 0) {
+        char *what = qio_uri_describe(uri);
+
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "%s has layers, which cannot be opened yet", what);
+        g_free(what);
+        return false;
+    }
+    return true;
 }
 
 int qio_file_mode_flags(const char *mode, Error **errp)
@@ -190,8 +217,9 @@ static int close_step_ms(const QIOOptions *options)
     return ms < 0 ? INT_MAX : ms / 2;
 }
 
-QIOChannelCommand *qio_channel_command_new_options(const char *const argv[],
-                                                   const QIOOptions *options, Error **errp)
+/* A command with options that are checked, and may have keys of layers too. */
+static QIOChannelCommand *command_new(const char *const argv[], const QIOOptions *options,
+                                      Error **errp)
 {
     QIOCommandOptions how = {
         .flags = O_RDWR,
@@ -202,9 +230,6 @@ QIOChannelCommand *qio_channel_command_new_options(const char *const argv[],
     QIOChannelCommand *ioc;
     const char **env;
 
-    if (!qio_options_check_uses(options, QIO_FOR_BIT(QIO_FOR_EXEC), "exec:", errp)) {
-        return NULL;
-    }
     if (!read_stderr(options, &how, errp)) {
         return NULL;
     }
@@ -218,6 +243,15 @@ QIOChannelCommand *qio_channel_command_new_options(const char *const argv[],
     return ioc;
 }
 
+QIOChannelCommand *qio_channel_command_new_options(const char *const argv[],
+                                                   const QIOOptions *options, Error **errp)
+{
+    if (!qio_options_check_uses(options, QIO_FOR_BIT(QIO_FOR_EXEC), "exec:", errp)) {
+        return NULL;
+    }
+    return command_new(argv, options, errp);
+}
+
 static QIOChannel *open_exec(const QIOUri *uri, Error **errp)
 {
     const char *const *args = qio_options_get_list(uri->options, "arg");
@@ -229,7 +263,7 @@ static QIOChannel *open_exec(const QIOUri *uri, Error **errp)
     for (size_t i = 0; i < nargs; i++) {
         argv[i + 1] = args[i];
     }
-    ioc = qio_channel_command_new_options(argv, uri->options, errp);
+    ioc = command_new(argv, uri->options, errp);
     g_free(argv);
     return (QIOChannel *)ioc;
 }
@@ -286,6 +320,10 @@ QIOChannel *qio_channel_open_uri(const char *text, const QIOOptions *options, bo
     const char *name;
 
     if (uri == NULL) {
+        return NULL;
+    }
+    if (!qio_uri_check_layers(uri, errp)) {
+        qio_uri_free(uri);
         return NULL;
     }
     deadline_ns = sys_deadline_ns(qio_options_get_ms(uri->options, "timeout",

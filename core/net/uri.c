@@ -2,8 +2,9 @@
 /*
  * net/uri.c: the grammar of URIs.
  *
- * Owns: parsing and printing: scheme ":" what "?" key "=" value "&" ...  What stands between
- * scheme and query is an address (address.c reads it), a path, or nothing.
+ * Owns: parsing and printing: layer "+" ... scheme ":" what "?" key "=" value "&" ...  What stands
+ * between scheme and query is an address (address-text.c reads it), a path, or nothing.  ws:// and
+ * wss:// are another spelling of layers over tcp://, and the one that is printed.
  * Rules: one left-to-right pass, pure functions over the text, any thread.  Everything is
  * said in one way only: no user info, no fragment, no empty pair, no raw space or control
  * byte, no NUL in any form.  A position counts bytes from 0.
@@ -11,6 +12,7 @@
 #include "net/net-priv.h"
 
 #include <string.h>
+#include "channel/address-priv.h"
 
 static const char *const scheme_names[] = {
     [QIO_SCHEME_TCP] = "tcp",
@@ -25,7 +27,23 @@ static const char *const scheme_names[] = {
     NULL
 };
 
-#define SUPPORTED "tcp, unix, abstract, vsock, fd, file, exec, null and buffer"
+static const char *const layer_names[] = {
+    [QIO_LAYER_TLS] = "tls",
+    [QIO_LAYER_WS] = "ws",
+    NULL
+};
+
+static const QIOOptionFor layer_uses[] = {
+    [QIO_LAYER_TLS] = QIO_FOR_TLS,
+    [QIO_LAYER_WS] = QIO_FOR_WS,
+};
+
+/* All that may stand in front of a colon, for the nearest one. */
+static const char *const first_names[] = {
+    "tcp", "unix", "abstract", "vsock", "fd", "file", "exec", "null", "buffer", "ws", "wss", NULL
+};
+
+#define SUPPORTED "tcp, unix, abstract, vsock, fd, file, exec, null, buffer, ws and wss"
 
 /* The register of keys has a bit for each scheme. */
 G_STATIC_ASSERT((int)QIO_FOR_TCP == (int)QIO_SCHEME_TCP);
@@ -35,6 +53,37 @@ G_STATIC_ASSERT((int)QIO_FOR_BUFFER == (int)QIO_SCHEME_BUFFER);
 const char *qio_scheme_name(QIOScheme scheme)
 {
     return scheme_names[scheme];
+}
+
+bool qio_uri_has_layer(const QIOUri *uri, QIOLayer layer)
+{
+    for (unsigned i = 0; i < uri->layer_count; i++) {
+        if (uri->layers[i] == layer) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint32_t qio_uri_uses(const QIOUri *uri)
+{
+    uint32_t uses = QIO_FOR_BIT(uri->scheme);
+
+    for (unsigned i = 0; i < uri->layer_count; i++) {
+        uses |= QIO_FOR_BIT(layer_uses[uri->layers[i]]);
+    }
+    return uses;
+}
+
+char *qio_uri_describe(const QIOUri *uri)
+{
+    GString *out = g_string_new(NULL);
+
+    for (unsigned i = 0; i < uri->layer_count; i++) {
+        g_string_append_printf(out, "%s+", layer_names[uri->layers[i]]);
+    }
+    g_string_append_printf(out, "%s:", scheme_names[uri->scheme]);
+    return g_string_free(out, FALSE);
 }
 
 /* Reports what is wrong with text[from, to). */
@@ -107,46 +156,99 @@ static char *decode(const char *text, size_t from, size_t to, Error **errp)
     return out;
 }
 
-/* A layer or scheme that this library has no code for is told from a slip of the pen. */
-static bool is_layered(const char *scheme)
-{
-    return strchr(scheme, '+') != NULL || strcmp(scheme, "tls") == 0 ||
-           strcmp(scheme, "ws") == 0 || strcmp(scheme, "wss") == 0;
-}
+/* ---- layers and scheme ---- */
 
-/* The scheme at the start; *end is the position of its colon.  -1 on error. */
-static int parse_scheme(const char *text, size_t *end, Error **errp)
+static int find_name(const char *const *names, const char *text, size_t len)
 {
-    char piece[64];
-    char *scheme;
-
-    *end = strcspn(text, ":/?");
-    if (text[*end] != ':') {
-        fault(errp, text, 0, *end, "a ':' has to follow the scheme, which is one of " SUPPORTED);
-        return -1;
-    }
-    for (int i = 0; scheme_names[i] != NULL; i++) {
-        if (strlen(scheme_names[i]) == *end && memcmp(text, scheme_names[i], *end) == 0) {
+    for (int i = 0; names[i] != NULL; i++) {
+        if (strlen(names[i]) == len && memcmp(text, names[i], len) == 0) {
             return i;
         }
     }
-    scheme = g_strndup(text, *end);
-    qio_escape_bytes(text, *end, piece, sizeof(piece));
-    if (is_layered(scheme)) {
-        qio_error_set(errp, QIO_ERROR_NOTSUP, "URI at position 0: \"%s\" is not among the "
-                      "supported schemes " SUPPORTED, piece);
-    } else {
-        qio_error_set(errp, QIO_ERROR_INVAL, "URI at position 0: unknown scheme \"%s\"; the "
-                      "nearest is \"%s\"", piece, qio_nearest_name(scheme, scheme_names));
-    }
-    g_free(scheme);
     return -1;
 }
 
-static bool parse_path(QIOUri *uri, const char *text, size_t from, size_t to, Error **errp)
+static void unknown_name(Error **errp, const char *text, size_t from, size_t to, const char *kind,
+                         const char *const *names)
+{
+    char *name = g_strndup(text + from, to - from);
+    char piece[64];
+
+    qio_error_set(errp, QIO_ERROR_INVAL, "URI at position %zu: unknown %s \"%s\"; the nearest is "
+                  "\"%s\"", from, kind, qio_escape_bytes(name, to - from, piece, sizeof(piece)),
+                  qio_nearest_name(name, names));
+    g_free(name);
+}
+
+static bool add_layer(QIOUri *uri, QIOLayer layer, const char *text, size_t from, size_t to,
+                      Error **errp)
+{
+    if (uri->layer_count == QIO_LAYERS_MAX) {
+        fault(errp, text, from, to, "there are more than "
+              G_STRINGIFY(QIO_LAYERS_MAX) " layers");
+        return false;
+    }
+    uri->layers[uri->layer_count++] = layer;
+    return true;
+}
+
+/* The layers in front, "tls+ws+".  *at moves to the scheme. */
+static bool parse_layers(QIOUri *uri, const char *text, size_t *at, Error **errp)
+{
+    for (;;) {
+        size_t end = *at + strcspn(text + *at, "+:/?");
+        int layer;
+
+        if (text[end] != '+') {
+            return true;
+        }
+        layer = find_name(layer_names, text + *at, end - *at);
+        if (layer < 0) {
+            unknown_name(errp, text, *at, end, "layer", layer_names);
+            return false;
+        }
+        if (!add_layer(uri, (QIOLayer)layer, text, *at, end + 1, errp)) {
+            return false;
+        }
+        *at = end + 1;
+    }
+}
+
+/* The scheme at text[from], which for ws:// and wss:// has layers too (*port is their usual port,
+ * else 0).  *end is the position of its colon. */
+static bool parse_scheme(QIOUri *uri, const char *text, size_t from, size_t *end, uint32_t *port,
+                         Error **errp)
+{
+    int scheme;
+
+    *port = 0;
+    *end = from + strcspn(text + from, ":/?");
+    if (text[*end] != ':') {
+        fault(errp, text, from, *end, "a ':' has to follow the scheme, which is one of " SUPPORTED);
+        return false;
+    }
+    scheme = find_name(scheme_names, text + from, *end - from);
+    if (scheme >= 0) {
+        uri->scheme = (QIOScheme)scheme;
+        return true;
+    }
+    if (find_name(first_names, text + from, *end - from) < 0) {
+        unknown_name(errp, text, from, *end, "scheme", first_names);
+        return false;
+    }
+    uri->scheme = QIO_SCHEME_TCP;
+    *port = *end - from == strlen("ws") ? 80 : 443;
+    return add_layer(uri, QIO_LAYER_WS, text, from, *end, errp) &&
+           (*port == 80 || add_layer(uri, QIO_LAYER_TLS, text, from, *end, errp));
+}
+
+/* ---- what it names ---- */
+
+static bool parse_path(QIOUri *uri, const char *text, size_t scheme, size_t from, size_t to,
+                       Error **errp)
 {
     if (from == to) {
-        fault(errp, text, 0, to, uri->scheme == QIO_SCHEME_EXEC ? "the program is missing"
+        fault(errp, text, scheme, to, uri->scheme == QIO_SCHEME_EXEC ? "the program is missing"
                                                                 : "the path is missing");
         return false;
     }
@@ -158,15 +260,50 @@ static bool parse_path(QIOUri *uri, const char *text, size_t from, size_t to, Er
     return uri->path != NULL;
 }
 
-/* What stands between the scheme's colon and the query. */
-static bool parse_target(QIOUri *uri, const char *text, size_t from, size_t to, Error **errp)
+/* "//host:port/path" of ws: and wss:, where the port and the path may be missing.  The path is
+ * taken as it is, since a server is to see the escapes that were written. */
+static bool parse_web(QIOUri *uri, const char *text, size_t from, size_t to, uint32_t port,
+                      Error **errp)
+{
+    size_t host = from + 2;
+    size_t slash = host + strcspn(text + host, "/?");
+    const char *bracket, *colon;
+    char *target, *path;
+
+    if (strncmp(text + from, "//", 2) != 0) {
+        fault(errp, text, from, to, "\"//\" and a host have to follow here");
+        return false;
+    }
+    target = g_strndup(text, slash);
+    bracket = strchr(target + host, ']');
+    colon = strchr(bracket != NULL ? bracket : target + host, ':');
+    if (colon == NULL && (bracket == NULL || bracket[1] == '\0')) {
+        char *whole = g_strdup_printf("%s:%u", target, port);
+
+        g_free(target);
+        target = whole;
+    }
+    uri->address = qio_address_parse_inet_at(target, host, errp);
+    g_free(target);
+    if (uri->address == NULL || slash == to) {
+        return uri->address != NULL;
+    }
+    path = g_strndup(text + slash, to - slash);
+    qio_options_set_str(uri->options, "ws-path", path, NULL);
+    g_free(path);
+    return true;
+}
+
+/* What stands between the scheme's colon and the query; the scheme starts at text[scheme]. */
+static bool parse_target(QIOUri *uri, const char *text, size_t scheme, size_t from, size_t to,
+                         Error **errp)
 {
     char *target;
 
     switch (uri->scheme) {
     case QIO_SCHEME_FILE:
     case QIO_SCHEME_EXEC:
-        return parse_path(uri, text, from, to, errp);
+        return parse_path(uri, text, scheme, from, to, errp);
     case QIO_SCHEME_NULL:
     case QIO_SCHEME_BUFFER:
         if (from != to) {
@@ -175,7 +312,7 @@ static bool parse_target(QIOUri *uri, const char *text, size_t from, size_t to, 
         return from == to;
     default:
         target = g_strndup(text, to);
-        uri->address = qio_address_parse(target, errp);
+        uri->address = qio_address_parse_at(target, scheme, errp);
         g_free(target);
         return uri->address != NULL;
     }
@@ -189,9 +326,12 @@ static bool check_key(QIOUri *uri, const QIOOptionKey *key, Error **errp)
                       "the caller's options", key->name);
         return false;
     }
-    if (!(key->uses & QIO_FOR_BIT(uri->scheme))) {
-        qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" has no use with %s:", key->name,
-                      scheme_names[uri->scheme]);
+    if (!(key->uses & qio_uri_uses(uri))) {
+        char *what = qio_uri_describe(uri);
+
+        qio_error_set(errp, QIO_ERROR_INVAL, "the key \"%s\" has no use with %s", key->name,
+                      what);
+        g_free(what);
         return false;
     }
     if (!key->list && qio_options_has(uri->options, key->name)) {
@@ -249,11 +389,27 @@ static bool parse_query(QIOUri *uri, const char *text, size_t from, Error **errp
     }
 }
 
+static bool parse_parts(QIOUri *uri, const char *text, Error **errp)
+{
+    size_t query = strcspn(text, "?");
+    size_t scheme = 0;
+    size_t colon;
+    uint32_t port;
+
+    if (!parse_layers(uri, text, &scheme, errp) ||
+        !parse_scheme(uri, text, scheme, &colon, &port, errp)) {
+        return false;
+    }
+    if (port != 0 ? !parse_web(uri, text, colon + 1, query, port, errp)
+                  : !parse_target(uri, text, scheme, colon + 1, query, errp)) {
+        return false;
+    }
+    return text[query] == '\0' || parse_query(uri, text, query + 1, errp);
+}
+
 QIOUri *qio_uri_parse(const char *text, Error **errp)
 {
     QIOUri *uri;
-    size_t colon, query;
-    int scheme;
 
     if (text == NULL) {
         qio_error_set(errp, QIO_ERROR_INVAL, "the URI is NULL");
@@ -262,20 +418,24 @@ QIOUri *qio_uri_parse(const char *text, Error **errp)
     if (!check_bytes(text, errp)) {
         return NULL;
     }
-    scheme = parse_scheme(text, &colon, errp);
-    if (scheme < 0) {
-        return NULL;
-    }
     uri = g_new0(QIOUri, 1);
-    uri->scheme = (QIOScheme)scheme;
     uri->options = qio_options_new();
-    query = strcspn(text, "?");
-    if (!parse_target(uri, text, colon + 1, query, errp) ||
-        (text[query] == '?' && !parse_query(uri, text, query + 1, errp))) {
+    if (!parse_parts(uri, text, errp)) {
         qio_uri_free(uri);
         return NULL;
     }
     return uri;
+}
+
+size_t qio_uri_find_key(const char *text, const char *name)
+{
+    const char *p = text + strcspn(text, "?");
+    size_t len = strlen(name);
+
+    while (*p != '\0' && (strncmp(p + 1, name, len) != 0 || p[1 + len] != '=')) {
+        p += 1 + strcspn(p + 1, "&");
+    }
+    return *p != '\0' ? (size_t)(p + 1 - text) : 0;
 }
 
 void qio_uri_free(QIOUri *uri)
@@ -311,7 +471,8 @@ static void append_path(GString *out, const char *path)
     append_encoded(out, path);
 }
 
-static void append_query(GString *out, const QIOOptions *options)
+/* skipped: a key that has been said already, or NULL */
+static void append_query(GString *out, const QIOOptions *options, const char *skipped)
 {
     size_t count;
     const QIOOptionKey *keys = qio_options_known_keys(&count);
@@ -320,7 +481,10 @@ static void append_query(GString *out, const QIOOptions *options)
     for (size_t i = 0; i < count; i++) {
         const char *const *values = qio_options_get_list(options, keys[i].name);
 
-        for (; keys[i].in_uri && values != NULL && *values != NULL; values++) {
+        if (!keys[i].in_uri || g_strcmp0(keys[i].name, skipped) == 0) {
+            continue;
+        }
+        for (; values != NULL && *values != NULL; values++) {
             g_string_append_printf(out, "%c%s=", separator, keys[i].name);
             append_encoded(out, *values);
             separator = '&';
@@ -328,21 +492,44 @@ static void append_query(GString *out, const QIOOptions *options)
     }
 }
 
+/* How many of the innermost layers ws: or wss: says together with tcp:. */
+static unsigned web_layers(const QIOUri *uri)
+{
+    unsigned n = uri->layer_count;
+    bool tls = n > 0 && uri->layers[n - 1] == QIO_LAYER_TLS;
+    const char *path;
+
+    if (uri->scheme != QIO_SCHEME_TCP || n < 1u + tls || uri->layers[n - 1 - tls] != QIO_LAYER_WS) {
+        return 0;
+    }
+    path = qio_options_get_str(uri->options, "ws-path", "/");
+    if (path[0] != '/' || strpbrk(path, "?#") != NULL || !check_bytes(path, NULL)) {
+        return 0;
+    }
+    return 1u + tls;
+}
+
 char *qio_uri_format(const QIOUri *uri)
 {
+    unsigned web = web_layers(uri);
     GString *out = g_string_new(NULL);
-    char *address;
+    char *address = uri->address != NULL ? qio_address_format(uri->address) : NULL;
 
-    if (uri->address != NULL) {
-        address = qio_address_format(uri->address);
+    for (unsigned i = 0; i + web < uri->layer_count; i++) {
+        g_string_append_printf(out, "%s+", layer_names[uri->layers[i]]);
+    }
+    if (web > 0) {
+        g_string_append_printf(out, "%s%s%s", web == 1 ? "ws" : "wss", address + strlen("tcp"),
+                               qio_options_get_str(uri->options, "ws-path", ""));
+    } else if (address != NULL) {
         g_string_append(out, address);
-        g_free(address);
     } else {
         g_string_append_printf(out, "%s:", scheme_names[uri->scheme]);
         if (uri->path != NULL) {
             append_path(out, uri->path);
         }
     }
-    append_query(out, uri->options);
+    append_query(out, uri->options, web > 0 ? "ws-path" : NULL);
+    g_free(address);
     return g_string_free(out, FALSE);
 }

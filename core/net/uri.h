@@ -2,8 +2,10 @@
 /*
  * qio/uri.h: every channel and listener by a string.
  *
- * Owns: the grammar (SURFACE: tcp://host:port, unix:/path, abstract:name, fd:N,
- * file:/path?mode=r|w|rw|a, exec:prog?arg=..&arg=.., null:, buffer:) and what each scheme opens.
+ * Owns: the grammar (tcp://host:port, unix:/path, abstract:name, vsock://cid:port, fd:N,
+ * file:/path?mode=r|w|rw|a, exec:prog?arg=..&arg=.., null:, buffer:, and over any of these layers,
+ * from the outside in: tls+, ws+; ws://host:port/path is ws+tcp:// with the key ws-path, wss:// is
+ * ws+tls+tcp://) and what each scheme opens.
  * Rules: strict; an error names the place of the fault in the URI, counted in bytes from 0; a
  * key given twice that is not a list, unknown (the nearest known one is named) or without use
  * for the scheme is an error; what the caller's options do not allow is not opened (a URI often
@@ -30,13 +32,24 @@ typedef enum QIOScheme {
     QIO_SCHEME_BUFFER,
 } QIOScheme;
 
+typedef enum QIOLayer {
+    QIO_LAYER_TLS,
+    QIO_LAYER_WS,
+} QIOLayer;
+
+/* How many layers one URI may put on top of each other. */
+#define QIO_LAYERS_MAX 8
+
 /**
  * QIOUri:
+ * @layers: the @layer_count layers above the scheme, from the outside in
  * @address: for the socket schemes and fd:, else NULL
  * @path: file: the path; exec: the program; percent-decoded
  * @options: the keys of the query
  */
 typedef struct QIOUri {
+    unsigned layer_count;
+    QIOLayer layers[QIO_LAYERS_MAX];
     QIOScheme scheme;
     QIOAddress *address;
     char *path;
@@ -44,7 +57,7 @@ typedef struct QIOUri {
 } QIOUri;
 
 /** qio_uri_parse: reads a URI, opens nothing.  Returns: the URI for the caller to
- * qio_uri_free(), or NULL with INVAL naming the place (NOTSUP: a scheme of a layer) */
+ * qio_uri_free(), or NULL with INVAL naming the place */
 QIOUri *qio_uri_parse(const char *text, Error **errp);
 /** qio_uri_format: the text again, for the caller to g_free(); parsing it gives an equal URI.
  * Options that have no form in a URI are left out. */

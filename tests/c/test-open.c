@@ -214,6 +214,38 @@ TEST(exec_needs_to_be_allowed)
     close_and_unref(open_with("exec:true", options_of("allow", "net", "allow", "null,exec", NULL)));
 }
 
+TEST(files_named_by_a_key_need_all)
+{
+    static const char *const keys[] = {
+        "tls-dir", "tls-ca", "tls-cert", "tls-key", "tls-crl", "tls-psk-file",
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+        char *uri = g_strdup_printf("tls+unix:/nowhere?name=x&%s=/etc/x", keys[i]);
+        char *part = g_strdup_printf("URI at position 25: the key \"%s\" names a file, which needs "
+                                     "\"all\"", keys[i]);
+        QIOOptions *all = options_of("allow", "all", NULL);
+        QIOUri *parsed;
+
+        check_refused(uri, NULL, QIO_ERROR_SYSTEM, part);
+        check_refused(uri, options_of("allow", "unix,file", NULL), QIO_ERROR_SYSTEM, part);
+        /* What the caller names is the caller's business, and does not excuse the URI. */
+        check_refused(uri, options_of("tls-ca", "/etc/y", NULL), QIO_ERROR_SYSTEM, part);
+        parsed = qio_uri_parse_allowed(uri, all, NULL);
+        CHECK_STR(qio_options_get_str(parsed->options, keys[i], NULL), "/etc/x");
+        qio_uri_free(parsed);
+        qio_options_free(all);
+
+        all = options_of(keys[i], "/etc/x", NULL);
+        parsed = qio_uri_parse_allowed("tls+unix:/nowhere", all, NULL);
+        CHECK_STR(qio_options_get_str(parsed->options, keys[i], NULL), "/etc/x");
+        qio_uri_free(parsed);
+        qio_options_free(all);
+        g_free(uri);
+        g_free(part);
+    }
+}
+
 TEST(allow_replaces_the_default)
 {
     static const struct {

@@ -97,6 +97,128 @@ TEST(paths_and_programs)
     qio_uri_free(uri);
 }
 
+/* ---- layers ---- */
+
+static void check_layers(const char *text, const char *layers, QIOScheme scheme)
+{
+    QIOUri *uri;
+    char *described;
+    char *expected;
+
+    test_note("%s", text);
+    uri = parse(text);
+    described = qio_uri_describe(uri);
+    expected = g_strdup_printf("%s%s:", layers, qio_scheme_name(scheme));
+    CHECK_STR(described, expected);
+    CHECK_INT(uri->scheme, ==, scheme);
+    g_free(described);
+    g_free(expected);
+    qio_uri_free(uri);
+}
+
+TEST(layers_from_the_outside_in)
+{
+    QIOUri *uri = parse("tls+ws+unix:/x?tls-verify=off&ws-mode=messages&handshake-timeout=2");
+
+    CHECK_INT(uri->layer_count, ==, 2);
+    CHECK_INT(uri->layers[0], ==, QIO_LAYER_TLS);
+    CHECK_INT(uri->layers[1], ==, QIO_LAYER_WS);
+    CHECK(qio_uri_has_layer(uri, QIO_LAYER_WS));
+    CHECK_STR(uri->address->path, "/x");
+    CHECK(!qio_options_get_bool(uri->options, "tls-verify", true));
+    CHECK_STR(qio_options_get_str(uri->options, "ws-mode", NULL), "messages");
+    qio_uri_free(uri);
+
+    uri = parse("tcp://h:1");
+    CHECK(!qio_uri_has_layer(uri, QIO_LAYER_WS));
+    qio_uri_free(uri);
+
+    check_layers("tls+tcp://h:1", "tls+", QIO_SCHEME_TCP);
+    check_layers("tls+tls+vsock://1:1", "tls+tls+", QIO_SCHEME_VSOCK);
+    check_layers("ws+tls+abstract:x", "ws+tls+", QIO_SCHEME_ABSTRACT);
+    check_layers("ws+fd:3", "ws+", QIO_SCHEME_FD);
+    check_layers("tls+exec:cat", "tls+", QIO_SCHEME_EXEC);
+    check_layers("tls+file:/dev/ttyS0", "tls+", QIO_SCHEME_FILE);
+    check_layers("ws://h", "ws+", QIO_SCHEME_TCP);
+    check_layers("wss://h", "ws+tls+", QIO_SCHEME_TCP);
+    check_layers("tls+ws://h/x", "tls+ws+", QIO_SCHEME_TCP);
+    check_layers("ws+wss://h/x", "ws+ws+tls+", QIO_SCHEME_TCP);
+}
+
+TEST(web_addresses)
+{
+    static const struct {
+        const char *text, *host;
+        unsigned port;
+        const char *path;
+    } rows[] = {
+        { "ws://h", "h", 80, NULL },
+        { "wss://h", "h", 443, NULL },
+        { "ws://h/", "h", 80, "/" },
+        { "ws://h:8080", "h", 8080, NULL },
+        { "wss://h:1/a/b", "h", 1, "/a/b" },
+        { "ws://[::1]", "::1", 80, NULL },
+        { "wss://[::1]/x", "::1", 443, "/x" },
+        { "ws://[::1]:7/x", "::1", 7, "/x" },
+        { "ws://h/a%20b%3Fc:d]", "h", 80, "/a%20b%3Fc:d]" },
+        { "ws://h?ws-path=/x%3Fy=z", "h", 80, "/x?y=z" },
+        { "ws://:0/", "", 0, "/" },
+        { "ws+tcp://h:5?ws-path=x", "h", 5, "x" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        QIOUri *uri;
+
+        test_note("%s", rows[i].text);
+        uri = parse(rows[i].text);
+        CHECK_STR(uri->address->host, rows[i].host);
+        CHECK_INT(uri->address->port, ==, rows[i].port);
+        if (rows[i].path != NULL) {
+            CHECK_STR(qio_options_get_str(uri->options, "ws-path", NULL), rows[i].path);
+        } else {
+            CHECK(!qio_options_has(uri->options, "ws-path"));
+        }
+        qio_uri_free(uri);
+    }
+}
+
+TEST(web_addresses_are_printed_as_such)
+{
+    static const char *const rows[][2] = {
+        { "ws://h", "ws://h:80" },
+        { "wss://h/a%20b", "wss://h:443/a%20b" },
+        { "ws+tcp://h:5", "ws://h:5" },
+        { "ws+tls+tcp://[::1]:5?ws-path=/x&tls-verify=on", "wss://[::1]:5/x?tls-verify=on" },
+        { "ws://h?ws-path=/x%3Fy", "ws+tcp://h:80?ws-path=/x%3Fy" },
+        { "ws://h?ws-path=/x%2520y", "ws://h:80/x%20y" },
+        { "ws://h?ws-path=/x%25", "ws+tcp://h:80?ws-path=/x%25" },
+        { "ws+tcp://h:5?ws-path=x", "ws+tcp://h:5?ws-path=x" },
+        { "tls+ws+ws+tcp://h:5", "tls+ws+ws://h:5" },
+        { "tls+tcp://h:5", "tls+tcp://h:5" },
+        { "ws+tls+unix:/x", "ws+tls+unix:/x" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        QIOUri *uri;
+        char *text;
+
+        test_note("%s", rows[i][0]);
+        uri = parse(rows[i][0]);
+        text = qio_uri_format(uri);
+        CHECK_STR(text, rows[i][1]);
+        g_free(text);
+        qio_uri_free(uri);
+    }
+}
+
+TEST(keys_have_a_place)
+{
+    CHECK_INT(qio_uri_find_key("null:?name=x", "name"), ==, 6);
+    CHECK_INT(qio_uri_find_key("tls+null:?name=tls-ca=&tls-ca=x", "tls-ca"), ==, 23);
+    CHECK_INT(qio_uri_find_key("null:", "name"), ==, 0);
+    CHECK_INT(qio_uri_find_key("null:?name=x&nam=y", "nam"), ==, 13);
+}
+
 /* ---- where the fault is ---- */
 
 static const struct {
@@ -108,6 +230,44 @@ static const struct {
     { "tcp", 0, "a ':' has to follow the scheme" },
     { "/tmp/socket", 0, "a ':' has to follow the scheme" },
     { ":", 0, "unknown scheme \"\"" },
+    { "+", 0, "unknown layer \"\"; the nearest is" },
+    { "tls", 0, "a ':' has to follow the scheme" },
+    { "tls+", 4, "a ':' has to follow the scheme" },
+    { "tls:x", 0, "unknown scheme \"tls\"; the nearest is" },
+    { "tls+tls:x", 4, "unknown scheme \"tls\"" },
+    { "tlss+tcp://h:1", 0, "unknown layer \"tlss\"; the nearest is \"tls\"" },
+    { "tls+wss+tcp://h:1", 4, "unknown layer \"wss\"; the nearest is \"ws\"" },
+    { "TLS+tcp://h:1", 0, "unknown layer \"TLS\"" },
+    { "tls+tpc://h:1", 4, "unknown scheme \"tpc\"; the nearest is \"tcp\"" },
+    { "tls+tcp://h:65536", 12, "65535" },
+    { "tls+ws+tcp:h:1", 7, "tcp://" },
+    { "ws+unix:/a%00b", 8, "NUL" },
+    { "tls+file:", 4, "the path is missing" },
+    { "ws+exec:?arg=x", 3, "the program is missing" },
+    { "tls+null:x", 9, "nothing but a query" },
+    { "ws:host", 3, "\"//\" and a host" },
+    { "ws:/host", 3, "\"//\" and a host" },
+    { "ws://h:65536/", 7, "65535" },
+    { "ws://h:/", 7, "port" },
+    { "ws://[::1/", 5, "]" },
+    { "ws://[::1]x/", 10, "port" },
+    { "ws://::1/", 5, "bracket" },
+    { "tls+wss://a@h/", 10, "host" },
+    { "ws://h/x?y=1", 9, "unknown key \"y\"" },
+    { "ws://h/x?ws-path=/y", 9, "\"ws-path\" is given twice" },
+    { "tls+tls+tls+tls+tls+tls+tls+tls+tls+null:", 32, "more than 8 layers" },
+    { "tls+tls+tls+tls+tls+tls+tls+wss://h", 28, "more than 8 layers" },
+    { "tcp://h:80?tls-verify=on", 11, "the key \"tls-verify\" has no use with tcp:" },
+    { "tls+unix:/x?ws-mode=stream", 12, "the key \"ws-mode\" has no use with tls+unix:" },
+    { "ws://h/?tls-ca=/x", 8, "the key \"tls-ca\" has no use with ws+tcp:" },
+    { "tls+unix:/x?nodelay=on", 12, "the key \"nodelay\" has no use with tls+unix:" },
+    { "tls+unix:/x?tls-verfy=on", 12, "unknown key \"tls-verfy\"; the nearest is \"tls-verify\"" },
+    { "tls+unix:/x?tls-verify=maybe", 23, "on or off" },
+    { "tls+unix:/x?tls-password=x", 12, "\"tls-password\" cannot be part of a URI" },
+    { "tls+unix:/x?tls-psk-key=00", 12, "\"tls-psk-key\" cannot be part of a URI" },
+    { "tls+unix:/x?tls-creds=1", 12, "\"tls-creds\" cannot be part of a URI" },
+    { "ws+unix:/x?ws-request=on", 11, "\"ws-request\" cannot be part of a URI" },
+    { "tls+unix:/x?tls-ca=", 19, "takes a path" },
     { "TCP://h:1", 0, "unknown scheme \"TCP\"" },
     { "unux:/x", 0, "unknown scheme \"unux\"; the nearest is \"unix\"" },
     { "http://h:1", 0, "unknown scheme \"http\"" },
@@ -189,23 +349,6 @@ TEST(faults_have_a_place)
     }
 }
 
-TEST(layers_are_not_supported)
-{
-    static const char *const layered[] = {
-        "tls+tcp://h:1", "ws+unix:/x", "ws://h:1/", "wss://h:1/", "tls:x", "tls+ws+tcp://h:1",
-    };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(layered); i++) {
-        Error *err = NULL;
-
-        test_note("%s", layered[i]);
-        CHECK_PTR(qio_uri_parse(layered[i], &err), ==, NULL);
-        CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_NOTSUP);
-        CHECK_STR_HAS(qio_error_get_pretty(err), "not among the supported schemes tcp, unix, ");
-        qio_error_free(err);
-    }
-}
-
 TEST(lengths)
 {
     char *path = g_strnfill(107, 'p');
@@ -235,6 +378,14 @@ TEST(lengths)
 
 static bool uri_equal(const QIOUri *a, const QIOUri *b)
 {
+    if (a->layer_count != b->layer_count) {
+        return false;
+    }
+    for (unsigned i = 0; i < a->layer_count; i++) {
+        if (a->layers[i] != b->layers[i]) {
+            return false;
+        }
+    }
     return a->scheme == b->scheme && g_strcmp0(a->path, b->path) == 0 &&
            (a->address == NULL) == (b->address == NULL) &&
            (a->address == NULL || qio_address_equal(a->address, b->address)) &&
@@ -290,12 +441,15 @@ static char *random_value(GRand *rand, const QIOOptionKey *key)
     case QIO_OPTION_SECONDS:
         return g_strdup_printf("%u.%u", pick(rand, 1000), pick(rand, 1000));
     case QIO_OPTION_CHOICE:
-        return g_strdup(key->choices[pick(rand, 4)]);
+        return g_strdup(key->choices[pick(rand, g_strv_length((char **)key->choices))]);
     case QIO_OPTION_VARIABLE:
         text = random_text(rand, 0, 10);
         value = g_strconcat("N", text, "=", NULL);
         g_free(text);
         return value;
+    case QIO_OPTION_PATH:
+    case QIO_OPTION_MATERIAL:
+        return random_text(rand, 1, 30);
     default:
         return random_text(rand, 0, 30);
     }
@@ -309,12 +463,18 @@ static void random_options(GRand *rand, QIOUri *uri)
     for (size_t i = 0; i < count; i++) {
         unsigned times = pick(rand, 3) ? 0 : 1 + (keys[i].list ? pick(rand, 3) : 0);
 
-        if (!keys[i].in_uri || !(keys[i].uses & QIO_FOR_BIT(uri->scheme))) {
+        if (!keys[i].in_uri || !(keys[i].uses & qio_uri_uses(uri))) {
             continue;
         }
         for (; times > 0; times--) {
             char *value = random_value(rand, &keys[i]);
 
+            if (strcmp(keys[i].name, "ws-path") == 0 && pick(rand, 2)) {
+                char *path = g_strconcat("/", value, NULL);
+
+                g_free(value);
+                value = path;
+            }
             CHECK_INT(qio_options_add_str(uri->options, keys[i].name, value, NULL), ==, 0);
             g_free(value);
         }
@@ -357,6 +517,10 @@ static QIOUri *random_uri(GRand *rand)
 
     uri->scheme = (QIOScheme)pick(rand, QIO_SCHEME_BUFFER + 1);
     uri->options = qio_options_new();
+    uri->layer_count = pick(rand, 2) ? 0 : pick(rand, QIO_LAYERS_MAX + 1);
+    for (unsigned i = 0; i < uri->layer_count; i++) {
+        uri->layers[i] = (QIOLayer)pick(rand, QIO_LAYER_WS + 1);
+    }
     if (uri->scheme <= QIO_SCHEME_FD) {
         uri->address = random_address(rand, uri->scheme);
     } else if (uri->scheme <= QIO_SCHEME_EXEC) {
