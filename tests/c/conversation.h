@@ -19,8 +19,8 @@ typedef void (*StackFunc)(QIOChannel *end[2]);
  * read[] tells how many bytes each bottom has read; NULL = never mind. */
 char *conversation_run(uint32_t number, StackFunc stack, const Chunking *chunking, size_t read[2]);
 
-/* Runs it whole, byte by byte, cut in two at `splits` places and by `seeds` seeds; fails the test at
- * the first that differs. */
+/* Runs it whole, byte by byte, cut in two at `splits` places and by `seeds` seeds; fails the test
+ * at the first that differs. */
 void conversation_check(uint32_t number, StackFunc stack, unsigned splits, unsigned seeds);
 
 #endif
