@@ -16,6 +16,7 @@
 #include <qio/net-listener.h>
 #include <qio/object.h>
 #include <qio/options.h>
+#include <qio/task.h>
 #include <qio/uri.h>
 
 #endif

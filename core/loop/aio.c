@@ -78,6 +78,10 @@ static void init_lists(AioContext *ctx)
     g_queue_init(&ctx->asks);
     g_queue_init(&ctx->releases);
     g_queue_init(&ctx->releases_queued);
+    g_queue_init(&ctx->internals);
+    g_queue_init(&ctx->ready_internal);
+    g_queue_init(&ctx->asks_internal);
+    g_queue_init(&ctx->releases_internal);
     ctx->reported = g_ptr_array_new();
     ctx->deferred_end = &ctx->deferred;
     ctx->by_fd = g_hash_table_new(NULL, NULL);
@@ -116,6 +120,7 @@ AioContext *qio_aio_context_new(Error **errp)
     atomic_init(&ctx->struct_refs, 1);
     pthread_mutex_init(&ctx->lock, NULL);
     pthread_mutex_init(&ctx->handlers_lock, NULL);
+    pthread_cond_init(&ctx->helper_left, NULL);
     init_lists(ctx);
     pthread_mutex_lock(&loops_lock);
     g_queue_push_tail_link(&loops, &ctx->loops_node);
@@ -146,6 +151,7 @@ void qio_loop_struct_unref(AioContext *ctx)
     g_hash_table_destroy(ctx->by_fd);
     g_hash_table_destroy(ctx->handlers);
     g_free(ctx->slots);
+    pthread_cond_destroy(&ctx->helper_left);
     pthread_mutex_destroy(&ctx->handlers_lock);
     pthread_mutex_destroy(&ctx->lock);
     g_free(ctx);
@@ -167,6 +173,9 @@ static void close_contents(AioContext *ctx)
     while ((node = ctx->watches.head)) {
         qio_loop_watch_remove_relock(node->data);
     }
+    while ((node = ctx->internals.head)) {
+        qio_loop_watch_remove_relock(node->data);
+    }
     qio_loop_registrations_free(ctx);
     pthread_mutex_unlock(&ctx->lock);
     qio_loop_handlers_free(ctx);
@@ -176,7 +185,8 @@ static void close_contents(AioContext *ctx)
     while ((node = g_queue_pop_head_link(&ctx->releases_queued))) {
         g_queue_push_tail_link(&ctx->releases, node);
     }
-    qio_loop_run_releases(ctx);
+    qio_loop_run_releases(ctx, &ctx->releases_internal);
+    qio_loop_run_releases(ctx, &ctx->releases);
 }
 
 static void wake(AioContext *ctx)
@@ -199,6 +209,7 @@ int qio_aio_context_close(AioContext *ctx, Error **errp)
         return -1;
     }
     pthread_mutex_lock(&ctx->lock);
+    qio_loop_take_over(ctx);
     if (!atomic_compare_exchange_strong(&ctx->dispatcher, &nobody, qio_loop_this_thread())) {
         pthread_mutex_unlock(&ctx->lock);
         qio_error_set(errp, QIO_ERROR_BUSY, "the loop cannot close while it dispatches");
@@ -211,6 +222,7 @@ int qio_aio_context_close(AioContext *ctx, Error **errp)
         wake(ctx);
     }
     atomic_store(&ctx->dispatcher, NULL);
+    qio_loop_wake_standbys(ctx);
     pthread_mutex_unlock(&ctx->lock);
     return 0;
 }
@@ -314,15 +326,22 @@ bool qio_loop_queued_due(AioContext *ctx)
     return ctx->ready_queued.length || ctx->releases_queued.length;
 }
 
+bool qio_loop_internals_due(AioContext *ctx)
+{
+    return ctx->ready_internal.length || ctx->asks_internal.length ||
+           ctx->releases_internal.length;
+}
+
 static bool is_due(AioContext *ctx)
 {
     return qio_loop_callbacks_due(ctx) || qio_loop_queued_due(ctx) || ctx->asks.length ||
-           atomic_load(&ctx->notified) || ctx->closed;
+           qio_loop_internals_due(ctx) || atomic_load(&ctx->notified) || ctx->closed;
 }
 
 void qio_loop_signal(AioContext *ctx)
 {
-    const void *dispatcher = atomic_load(&ctx->dispatcher);
+    /* A helper does nothing about it. */
+    const void *dispatcher = ctx->helper ? NULL : atomic_load(&ctx->dispatcher);
 
     if (ctx->signalled || dispatcher == qio_loop_this_thread()) {
         return;
@@ -330,6 +349,15 @@ void qio_loop_signal(AioContext *ctx)
     if (dispatcher || ctx->exposed || ctx->waiting) {
         wake(ctx);
         ctx->signalled = true;
+    }
+}
+
+void qio_loop_signal_for(const QIOLoopWatch *watch)
+{
+    if (watch->internal && watch->ctx->helper) {
+        qio_loop_wake_helper(watch->ctx);
+    } else {
+        qio_loop_signal(watch->ctx);
     }
 }
 
@@ -382,7 +410,7 @@ int qio_aio_context_get_fd(AioContext *ctx)
     }
     pthread_mutex_lock(&ctx->lock);
     ctx->exposed = true;
-    if (!atomic_load(&ctx->dispatcher)) {
+    if (!atomic_load(&ctx->dispatcher) || ctx->helper) {
         qio_loop_settle(ctx);
     }
     pthread_mutex_unlock(&ctx->lock);

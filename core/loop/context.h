@@ -29,6 +29,7 @@
 
 typedef struct QIOLoopRegistration QIOLoopRegistration;
 typedef struct QIOLoopDeferred QIOLoopDeferred;
+typedef struct QIOLoopSleeper QIOLoopSleeper;   /* help.c */
 
 /* One descriptor of one watch, on the list of its registration. */
 typedef struct QIOLoopLink {
@@ -54,6 +55,13 @@ typedef struct QIOLoopSlot {
     uint32_t next_free;             /* index + 1, 0 = none */
 } QIOLoopSlot;
 
+/* How a watch tells that it is due. */
+typedef enum QIOLoopWay {
+    QIO_LOOP_CALLS,                 /* its function, in a dispatch */
+    QIO_LOOP_QUEUES,                /* an event, in qio_loop_next() */
+    QIO_LOOP_INTERNAL,              /* its function, in either */
+} QIOLoopWay;
+
 typedef enum QIOLoopWatchKind {
     QIO_LOOP_WATCH_FD,
     QIO_LOOP_WATCH_SUBJECT,
@@ -65,6 +73,7 @@ struct QIOLoopWatch {
     AioContext *ctx;                /* a struct reference */
     QIOLoopWatchKind kind;
     bool queued;                    /* no function: qio_loop_next() reports it */
+    bool internal;                  /* the library's own: fixed at birth */
     atomic_bool removed;            /* written under the lock, read anywhere */
     bool ended;                     /* one call with NVAL is due, then it is removed */
     bool running;                   /* its function, or its subject's, is being called */
@@ -119,13 +128,17 @@ struct AioContext {
     uint64_t turn;                  /* counts harvests */
     uint64_t last_report;           /* counts events of queued watches */
 
-    GQueue watches;                 /* all that are not removed */
+    GQueue watches;                 /* all that are not removed, but for the internal ones */
     GQueue ready[2];                /* with a function; ready[filling] takes new ones */
     int filling;
     GQueue ready_queued;
     GQueue asks;                    /* subjects to ask in this turn or the next */
     GQueue releases;                /* removed, destroy still to run (by ready_node) */
     GQueue releases_queued;         /* removed, QIO_LOOP_RELEASED still to report */
+    GQueue internals;               /* the same lists of the library's own watches */
+    GQueue ready_internal;
+    GQueue asks_internal;
+    GQueue releases_internal;
     GPtrArray *reported;            /* what the last qio_loop_next() lent out */
     QIOLoopDeferred *deferred, **deferred_end;
 
@@ -137,6 +150,11 @@ struct AioContext {
     GPtrArray *timers;              /* binary heap of QIOLoopWatch */
     uint64_t timer_seq;
     int64_t armed_ns;               /* when timerfd fires; QIO_NEVER = disarmed */
+
+    QIOLoopSleeper *helper;         /* help.c: the dispatcher is one that only helps */
+    QIOLoopSleeper *standbys;       /* help.c: who would help once the loop is free */
+    unsigned wanted;                /* threads that wait for the helper to leave */
+    pthread_cond_t helper_left;
 
     pthread_mutex_t handlers_lock;  /* fd-handler.c; taken before lock */
     GHashTable *handlers;           /* fd -> handler */
@@ -150,7 +168,7 @@ struct AioContext {
 /* Who a harvest is for. */
 typedef enum QIOLoopPuller {
     QIO_LOOP_FOR_DISPATCH,          /* fires the watches that have a function */
-    QIO_LOOP_FOR_NEXT,              /* reports the queued ones */
+    QIO_LOOP_FOR_NEXT,              /* reports the queued ones; the internal ones run for both */
 } QIOLoopPuller;
 
 typedef struct QIOLoopHarvest {
@@ -167,13 +185,16 @@ AioContext *qio_loop_resolve(AioContext *ctx, Error **errp);
 /* Without the lock. */
 void qio_loop_struct_unref(AioContext *ctx);
 void qio_loop_call_common(void);
-/* Something became due: wakes whoever sleeps on the loop. */
+/* Something of users became due: wakes whoever sleeps on the loop. */
 void qio_loop_signal(AioContext *ctx);
+/* The same for a watch; an internal one that became due, came or went wakes the helper too. */
+void qio_loop_signal_for(const QIOLoopWatch *watch);
 /* Makes wakefd readable exactly while something is due. */
 void qio_loop_settle(AioContext *ctx);
 void qio_loop_drain(AioContext *ctx);
 bool qio_loop_callbacks_due(AioContext *ctx);
 bool qio_loop_queued_due(AioContext *ctx);
+bool qio_loop_internals_due(AioContext *ctx);
 void qio_loop_set_closed_error(Error **errp);
 /* What identifies the calling thread. */
 const void *qio_loop_this_thread(void);
@@ -191,8 +212,8 @@ bool qio_loop_is_past(int64_t deadline_ns);
  * the ready lists.  Drops the lock.  Returns 0, or -1 INTR, SYSTEM. */
 int qio_loop_harvest(AioContext *ctx, int64_t deadline_ns, QIOLoopHarvest *harvest,
                      Error **errp);
-/* Runs the destroy notifies that are due; drops the lock.  Returns how many. */
-int qio_loop_run_releases(AioContext *ctx);
+/* Runs the destroy notifies of a list; drops the lock.  Returns how many. */
+int qio_loop_run_releases(AioContext *ctx, GQueue *list);
 
 /* ---- registration.c ---- */
 
@@ -208,6 +229,8 @@ GIOCondition qio_loop_links_always(const QIOLoopWatch *watch);
 /* What to do about one epoll event. */
 void qio_loop_registration_fire(AioContext *ctx, const struct epoll_event *event,
                                 QIOLoopHarvest *harvest);
+/* An event of a descriptor that counts for the internal watches only. */
+void qio_loop_registration_fire_internal(AioContext *ctx, int fd, GIOCondition events);
 void qio_loop_registration_forget(AioContext *ctx, int fd);
 void qio_loop_registrations_free(AioContext *ctx);
 
@@ -220,7 +243,7 @@ void qio_loop_registrations_free(AioContext *ctx);
  * in, also one whose arguments were found wrong (ok false), so that its destroy runs where
  * it should.  entered: unlocks; the handle, or NULL.
  */
-QIOLoopWatch *qio_loop_watch_new(AioContext *ctx, QIOLoopWatchKind kind, bool queued,
+QIOLoopWatch *qio_loop_watch_new(AioContext *ctx, QIOLoopWatchKind kind, QIOLoopWay way,
                                  void *opaque, GDestroyNotify destroy, Error **errp);
 bool qio_loop_watch_enter(QIOLoopWatch *watch, bool ok, Error **errp);
 QIOLoopWatch *qio_loop_watch_entered(QIOLoopWatch *watch, bool ok);
@@ -246,6 +269,8 @@ void qio_loop_watch_push_always(QIOLoopWatch *watch);
 void qio_loop_watch_fd_event(QIOLoopWatch *watch, GIOCondition events, QIOLoopHarvest *harvest);
 /* Asks the subjects that are due to be asked, each once; drops the lock. */
 void qio_loop_run_asks(AioContext *ctx);
+/* Asks, runs and releases what is due of the internal watches, each once; drops the lock. */
+void qio_loop_run_internals(AioContext *ctx);
 /* Calls the functions of what is ready, each once; drops the lock.  Returns how many. */
 int qio_loop_run_ready(AioContext *ctx);
 /* Reports a ready queued watch; drops the lock.  False: it was not ready after all. */
@@ -272,6 +297,15 @@ void qio_loop_close_deferred(AioContext *ctx);
 
 /* Without the lock. */
 void qio_loop_handlers_free(AioContext *ctx);
+
+/* ---- help.c ---- */
+
+/* Waits until no helper is inside the loop; drops the lock. */
+void qio_loop_take_over(AioContext *ctx);
+/* The loop is free, or something that a helper may wait for happened. */
+void qio_loop_wake_standbys(AioContext *ctx);
+/* Something became due that concerns the helper; does nothing on its own thread. */
+void qio_loop_wake_helper(AioContext *ctx);
 
 /* ---- next.c ---- */
 

@@ -13,6 +13,7 @@
 int qio_loop_begin(AioContext *ctx, Error **errp)
 {
     pthread_mutex_lock(&ctx->lock);
+    qio_loop_take_over(ctx);
     if (ctx->closed) {
         pthread_mutex_unlock(&ctx->lock);
         qio_loop_set_closed_error(errp);
@@ -34,6 +35,7 @@ void qio_loop_end(AioContext *ctx)
 {
     qio_loop_settle(ctx);
     atomic_store(&ctx->dispatcher, NULL);
+    qio_loop_wake_standbys(ctx);
     pthread_mutex_unlock(&ctx->lock);
     qio_aio_context_unref(ctx);
 }
@@ -64,7 +66,8 @@ bool qio_loop_is_past(int64_t deadline_ns)
 /* Nothing is due that the lists know of. */
 static bool is_quiet(AioContext *ctx)
 {
-    return !ctx->asks.length && !qio_loop_callbacks_due(ctx) && !qio_loop_queued_due(ctx);
+    return !ctx->asks.length && !qio_loop_callbacks_due(ctx) && !qio_loop_queued_due(ctx) &&
+           !qio_loop_internals_due(ctx);
 }
 
 /* How long epoll may sleep; empties wakefd before a sleep that it would cut short. */
@@ -135,13 +138,13 @@ int qio_loop_harvest(AioContext *ctx, int64_t deadline_ns, QIOLoopHarvest *harve
     return 0;
 }
 
-int qio_loop_run_releases(AioContext *ctx)
+int qio_loop_run_releases(AioContext *ctx, GQueue *list)
 {
-    GQueue due = ctx->releases;
+    GQueue due = *list;
     GList *node;
     int ran = 0;
 
-    g_queue_init(&ctx->releases);
+    g_queue_init(list);
     while ((node = g_queue_pop_head_link(&due))) {
         QIOLoopWatch *watch = node->data;
 
@@ -170,7 +173,8 @@ static int take_turns(AioContext *ctx, int64_t deadline_ns, bool *others, Error 
         }
         /* What a descriptor's event says about a layer is known only after asking it. */
         qio_loop_run_asks(ctx);
-        ran = qio_loop_run_releases(ctx);
+        qio_loop_run_internals(ctx);
+        ran = qio_loop_run_releases(ctx, &ctx->releases);
         ran += qio_loop_run_deferred(ctx);
         if (!ctx->broken) {
             ran += qio_loop_run_ready(ctx);

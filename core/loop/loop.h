@@ -61,6 +61,35 @@ QIOLoopWatch *qio_loop_add_timer_queued(AioContext *ctx, int64_t after_ms, int64
                                         void *opaque, GDestroyNotify destroy, Error **errp);
 
 /*
+ * Internal watches: functions of the library itself, which a user's operations need (tasks).
+ * They run in a dispatch, in qio_loop_next() and in qio_loop_help(), never count as callbacks
+ * that are due, and must call nothing of a user.  destroy likewise, but for the closing of the
+ * loop, where it may call out.  Otherwise as the public adders; func is required.
+ */
+QIOLoopWatch *qio_loop_add_internal_subject(AioContext *ctx, void *subject,
+                                            const QIOLoopSubjectOps *ops,
+                                            GIOCondition condition, QIOSubjectFunc func,
+                                            void *opaque, GDestroyNotify destroy, Error **errp);
+QIOLoopWatch *qio_loop_add_internal_fd(AioContext *ctx, int fd, GIOCondition condition,
+                                       QIOFdFunc func, void *opaque, GDestroyNotify destroy,
+                                       Error **errp);
+QIOLoopWatch *qio_loop_add_internal_timer(AioContext *ctx, int64_t after_ms, int64_t every_ms,
+                                          QIOTimerFunc func, void *opaque,
+                                          GDestroyNotify destroy, Error **errp);
+
+/*
+ * Waits until done(opaque), which is asked under the loop's lock and must call nothing of the
+ * loop.  While nobody dispatches, this thread runs the internal watches itself, and nothing
+ * else; whoever comes to dispatch gets the loop from it at once.
+ * Returns: 1 done, 0 time-out, -1 with an error: BUSY (called from inside a dispatch of this
+ * loop, which it would wait for), INTR, CLOSED (the loop is, and it is not done).  Any thread.
+ */
+int qio_loop_help(AioContext *ctx, bool (*done)(void *opaque), void *opaque, int timeout_ms,
+                  Error **errp);
+/* What done() of somebody in qio_loop_help() says may have changed.  Any thread. */
+void qio_loop_poke(AioContext *ctx);
+
+/*
  * Takes a descriptor out of every loop: call it before a descriptor that some subject named
  * is closed or given away, after ending the subject's watches.  A loop keeps a registration
  * for the next waiter, and epoll itself keeps it as long as a copy is open in any process.
@@ -86,7 +115,13 @@ void qio_loop_watch_kick(QIOLoopWatch *watch);
  */
 void qio_loop_watch_end(QIOLoopWatch *watch);
 
+/* Removes a queued watch without any further event, not even QIO_LOOP_RELEASED; destroy runs in a
+ * dispatch.  False: it was removed already.  Any thread. */
+bool qio_loop_watch_withdraw(QIOLoopWatch *watch);
+
 bool qio_loop_watch_is_removed(QIOLoopWatch *watch);
+/* Borrowed; it may be closed. */
+AioContext *qio_loop_watch_get_context(QIOLoopWatch *watch);
 
 /* What qio_loop_next() reports. */
 typedef struct QIOLoopEvent {

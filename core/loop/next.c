@@ -3,7 +3,8 @@
  * loop/next.c: queued events, for programs that take no callbacks.
  *
  * Owns: qio_loop_next().
- * Rule: it calls no function and no destroy notify of a watch that has a function.  Readiness
+ * Rule: it calls no function and no destroy notify of a watch that has a function, apart from
+ * the library's own (internal) watches, so that operations go on under it.  Readiness
  * of a descriptor is a level: what does not fit into the caller's array is reported later
  * only if a new look at epoll confirms it.  When more is ready than fits, those go first
  * whose last report is longest ago, so with room for one event the watches take turns.
@@ -111,6 +112,7 @@ int qio_loop_next(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms
             break;
         }
         qio_loop_run_asks(ctx);
+        qio_loop_run_internals(ctx);
         n = report_released(ctx, events, cap);
         n += report_ready(ctx, events + n, cap - n);
         *callbacks_due = harvest.others || qio_loop_callbacks_due(ctx);

@@ -21,9 +21,10 @@ void qio_loop_watch_push(QIOLoopWatch *watch)
     if (watch->ready_in) {
         return;
     }
-    watch->ready_in = watch->queued ? &ctx->ready_queued : &ctx->ready[ctx->filling];
+    watch->ready_in = watch->queued ? &ctx->ready_queued :
+                      watch->internal ? &ctx->ready_internal : &ctx->ready[ctx->filling];
     g_queue_push_tail_link(watch->ready_in, &watch->ready_node);
-    qio_loop_signal(ctx);
+    qio_loop_signal_for(watch);
 }
 
 void qio_loop_watch_unpush(QIOLoopWatch *watch)
@@ -42,8 +43,8 @@ void qio_loop_watch_push_ask(QIOLoopWatch *watch)
         return;
     }
     watch->asking = true;
-    g_queue_push_tail_link(&ctx->asks, &watch->ask_node);
-    qio_loop_signal(ctx);
+    g_queue_push_tail_link(watch->internal ? &ctx->asks_internal : &ctx->asks, &watch->ask_node);
+    qio_loop_signal_for(watch);
 }
 
 void qio_loop_watch_push_always(QIOLoopWatch *watch)
@@ -67,7 +68,7 @@ void qio_loop_watch_fd_event(QIOLoopWatch *watch, GIOCondition events, QIOLoopHa
 
     if (watch->ops && !watch->ops->direct) {
         qio_loop_watch_push_ask(watch);
-    } else if (watch->queued != for_next) {
+    } else if (watch->queued != for_next && !watch->internal) {
         harvest->others = true;
     } else {
         if (watch->turn != watch->ctx->turn) {
@@ -150,15 +151,15 @@ static void take_answer(QIOLoopWatch *watch, const Answer *answer)
     qio_loop_watch_push_always(watch);
 }
 
-void qio_loop_run_asks(AioContext *ctx)
+static void ask_all(GQueue *asks)
 {
     GList *node;
     Answer answer;
 
-    for (guint left = ctx->asks.length; left > 0; left--) {
+    for (guint left = asks->length; left > 0; left--) {
         QIOLoopWatch *watch;
 
-        node = g_queue_pop_head_link(&ctx->asks);
+        node = g_queue_pop_head_link(asks);
         if (!node) {
             return;
         }
@@ -170,6 +171,11 @@ void qio_loop_run_asks(AioContext *ctx)
             take_answer(watch, &answer);
         }
     }
+}
+
+void qio_loop_run_asks(AioContext *ctx)
+{
+    ask_all(&ctx->asks);
 }
 
 /* ---- firing ---- */
@@ -261,6 +267,17 @@ int qio_loop_run_ready(AioContext *ctx)
     }
     put_back(ctx, due);
     return ran;
+}
+
+void qio_loop_run_internals(AioContext *ctx)
+{
+    ask_all(&ctx->asks_internal);
+    for (guint left = ctx->ready_internal.length; left > 0 && ctx->ready_internal.head; left--) {
+        fire(ctx->ready_internal.head->data);
+    }
+    qio_loop_run_releases(ctx, &ctx->releases_internal);
+    /* They may have made users' watches ready. */
+    qio_loop_run_asks(ctx);
 }
 
 bool qio_loop_watch_report(QIOLoopWatch *watch, QIOLoopEvent *event)

@@ -314,6 +314,20 @@ void qio_loop_registration_fire(AioContext *ctx, const struct epoll_event *event
     }
 }
 
+void qio_loop_registration_fire_internal(AioContext *ctx, int fd, GIOCondition events)
+{
+    QIOLoopHarvest harvest = { .puller = QIO_LOOP_FOR_DISPATCH };
+    QIOLoopRegistration *reg = lookup(ctx, fd);
+
+    for (QIOLoopLink *link = reg ? reg->links : NULL; link; link = link->next) {
+        GIOCondition mine = events & (link->events | QIO_LOOP_UNASKED);
+
+        if (mine && link->watch->internal) {
+            qio_loop_watch_fd_event(link->watch, mine, &harvest);
+        }
+    }
+}
+
 void qio_loop_registration_forget(AioContext *ctx, int fd)
 {
     QIOLoopRegistration *reg = lookup(ctx, fd);

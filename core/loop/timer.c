@@ -151,10 +151,10 @@ int64_t qio_loop_timers_unarmed_ns(AioContext *ctx)
 }
 
 static QIOLoopWatch *add_timer(AioContext *ctx, int64_t after_ms, int64_t every_ms,
-                               QIOTimerFunc func, bool queued, void *opaque,
+                               QIOTimerFunc func, QIOLoopWay way, void *opaque,
                                GDestroyNotify destroy, Error **errp)
 {
-    QIOLoopWatch *watch = qio_loop_watch_new(ctx, QIO_LOOP_WATCH_TIMER, queued, opaque, destroy,
+    QIOLoopWatch *watch = qio_loop_watch_new(ctx, QIO_LOOP_WATCH_TIMER, way, opaque, destroy,
                                              errp);
     bool ok = false;
     int64_t deadline_ns;
@@ -163,7 +163,7 @@ static QIOLoopWatch *add_timer(AioContext *ctx, int64_t after_ms, int64_t every_
         return NULL;
     }
     watch->func.timer = func;
-    if (!queued && !func) {
+    if (way != QIO_LOOP_QUEUES && !func) {
         qio_error_set(errp, QIO_ERROR_INVAL, "func: a timer needs a function");
     } else if (after_ms < 0) {
         qio_error_set(errp, QIO_ERROR_INVAL, "after_ms: %" G_GINT64_FORMAT
@@ -192,11 +192,18 @@ QIOLoopWatch *qio_aio_context_add_timer(AioContext *ctx, int64_t after_ms, int64
                                         QIOTimerFunc func, void *opaque, GDestroyNotify destroy,
                                         Error **errp)
 {
-    return add_timer(ctx, after_ms, every_ms, func, false, opaque, destroy, errp);
+    return add_timer(ctx, after_ms, every_ms, func, QIO_LOOP_CALLS, opaque, destroy, errp);
 }
 
 QIOLoopWatch *qio_loop_add_timer_queued(AioContext *ctx, int64_t after_ms, int64_t every_ms,
                                         void *opaque, GDestroyNotify destroy, Error **errp)
 {
-    return add_timer(ctx, after_ms, every_ms, NULL, true, opaque, destroy, errp);
+    return add_timer(ctx, after_ms, every_ms, NULL, QIO_LOOP_QUEUES, opaque, destroy, errp);
+}
+
+QIOLoopWatch *qio_loop_add_internal_timer(AioContext *ctx, int64_t after_ms, int64_t every_ms,
+                                          QIOTimerFunc func, void *opaque,
+                                          GDestroyNotify destroy, Error **errp)
+{
+    return add_timer(ctx, after_ms, every_ms, func, QIO_LOOP_INTERNAL, opaque, destroy, errp);
 }

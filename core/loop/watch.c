@@ -14,7 +14,7 @@ G_STATIC_ASSERT((int)G_IO_IN == EPOLLIN && (int)G_IO_PRI == EPOLLPRI);
 G_STATIC_ASSERT((int)G_IO_OUT == EPOLLOUT && (int)G_IO_ERR == EPOLLERR);
 G_STATIC_ASSERT((int)G_IO_HUP == EPOLLHUP);
 
-QIOLoopWatch *qio_loop_watch_new(AioContext *ctx, QIOLoopWatchKind kind, bool queued,
+QIOLoopWatch *qio_loop_watch_new(AioContext *ctx, QIOLoopWatchKind kind, QIOLoopWay way,
                                  void *opaque, GDestroyNotify destroy, Error **errp)
 {
     QIOLoopWatch *watch;
@@ -31,7 +31,8 @@ QIOLoopWatch *qio_loop_watch_new(AioContext *ctx, QIOLoopWatchKind kind, bool qu
     atomic_fetch_add(&ctx->struct_refs, 1);
     watch->ctx = ctx;
     watch->kind = kind;
-    watch->queued = queued;
+    watch->queued = way == QIO_LOOP_QUEUES;
+    watch->internal = way == QIO_LOOP_INTERNAL;
     watch->opaque = opaque;
     watch->destroy = destroy;
     watch->heap_index = -1;
@@ -39,6 +40,11 @@ QIOLoopWatch *qio_loop_watch_new(AioContext *ctx, QIOLoopWatchKind kind, bool qu
     watch->ask_node.data = watch;
     watch->all_node.data = watch;
     return watch;
+}
+
+static GQueue *all_of(QIOLoopWatch *watch)
+{
+    return watch->internal ? &watch->ctx->internals : &watch->ctx->watches;
 }
 
 bool qio_loop_watch_enter(QIOLoopWatch *watch, bool ok, Error **errp)
@@ -53,7 +59,7 @@ bool qio_loop_watch_enter(QIOLoopWatch *watch, bool ok, Error **errp)
         return false;
     }
     watch->last_report = ctx->last_report;
-    g_queue_push_tail_link(&ctx->watches, &watch->all_node);
+    g_queue_push_tail_link(all_of(watch), &watch->all_node);
     return ok;
 }
 
@@ -62,6 +68,9 @@ QIOLoopWatch *qio_loop_watch_entered(QIOLoopWatch *watch, bool ok)
     AioContext *ctx = watch->ctx;
 
     if (ok) {
+        if (watch->internal) {
+            qio_loop_wake_helper(ctx);
+        }
         pthread_mutex_unlock(&ctx->lock);
         return watch;
     }
@@ -102,6 +111,11 @@ bool qio_loop_watch_is_removed(QIOLoopWatch *watch)
     return atomic_load(&watch->removed);
 }
 
+AioContext *qio_loop_watch_get_context(QIOLoopWatch *watch)
+{
+    return watch->ctx;
+}
+
 /* ---- adding ---- */
 
 static bool check_condition(GIOCondition condition, Error **errp)
@@ -125,10 +139,9 @@ static bool add_link(QIOLoopWatch *watch, int fd, GIOCondition events, Error **e
 }
 
 static QIOLoopWatch *add_fd(AioContext *ctx, int fd, GIOCondition condition, QIOFdFunc func,
-                            bool queued, void *opaque, GDestroyNotify destroy, Error **errp)
+                            QIOLoopWay way, void *opaque, GDestroyNotify destroy, Error **errp)
 {
-    QIOLoopWatch *watch = qio_loop_watch_new(ctx, QIO_LOOP_WATCH_FD, queued, opaque, destroy,
-                                             errp);
+    QIOLoopWatch *watch = qio_loop_watch_new(ctx, QIO_LOOP_WATCH_FD, way, opaque, destroy, errp);
     bool ok = false;
 
     if (!watch) {
@@ -136,7 +149,7 @@ static QIOLoopWatch *add_fd(AioContext *ctx, int fd, GIOCondition condition, QIO
     }
     watch->func.fd = func;
     watch->condition = condition;
-    if (!queued && !func) {
+    if (way != QIO_LOOP_QUEUES && !func) {
         qio_error_set(errp, QIO_ERROR_INVAL, "func: a watch needs a function");
     } else if (fd < 0) {
         qio_error_set(errp, QIO_ERROR_INVAL, "fd: %d is not a descriptor", fd);
@@ -154,13 +167,20 @@ QIOLoopWatch *qio_aio_context_add_fd_watch(AioContext *ctx, int fd, GIOCondition
                                            QIOFdFunc func, void *opaque, GDestroyNotify destroy,
                                            Error **errp)
 {
-    return add_fd(ctx, fd, condition, func, false, opaque, destroy, errp);
+    return add_fd(ctx, fd, condition, func, QIO_LOOP_CALLS, opaque, destroy, errp);
 }
 
 QIOLoopWatch *qio_loop_add_fd_queued(AioContext *ctx, int fd, GIOCondition condition,
                                      void *opaque, GDestroyNotify destroy, Error **errp)
 {
-    return add_fd(ctx, fd, condition, NULL, true, opaque, destroy, errp);
+    return add_fd(ctx, fd, condition, NULL, QIO_LOOP_QUEUES, opaque, destroy, errp);
+}
+
+QIOLoopWatch *qio_loop_add_internal_fd(AioContext *ctx, int fd, GIOCondition condition,
+                                       QIOFdFunc func, void *opaque, GDestroyNotify destroy,
+                                       Error **errp)
+{
+    return add_fd(ctx, fd, condition, func, QIO_LOOP_INTERNAL, opaque, destroy, errp);
 }
 
 /* A direct subject's descriptors are known now and for good; the others' only after they
@@ -179,12 +199,12 @@ static bool start_subject(QIOLoopWatch *watch, const QIOPollFd *fds, int n, Erro
     return true;
 }
 
-QIOLoopWatch *qio_loop_add_subject(AioContext *ctx, void *subject, const QIOLoopSubjectOps *ops,
-                                   GIOCondition condition, QIOSubjectFunc func, void *opaque,
-                                   GDestroyNotify destroy, Error **errp)
+static QIOLoopWatch *add_subject(AioContext *ctx, void *subject, const QIOLoopSubjectOps *ops,
+                                 GIOCondition condition, QIOSubjectFunc func, QIOLoopWay way,
+                                 void *opaque, GDestroyNotify destroy, Error **errp)
 {
-    QIOLoopWatch *watch = qio_loop_watch_new(ctx, QIO_LOOP_WATCH_SUBJECT, !func, opaque,
-                                             destroy, errp);
+    QIOLoopWatch *watch = qio_loop_watch_new(ctx, QIO_LOOP_WATCH_SUBJECT, way, opaque, destroy,
+                                             errp);
     QIOPollFd fds[QIO_POLL_MAX];
     int n = 0;
     bool ok;
@@ -209,6 +229,23 @@ QIOLoopWatch *qio_loop_add_subject(AioContext *ctx, void *subject, const QIOLoop
     return qio_loop_watch_entered(watch, ok);
 }
 
+QIOLoopWatch *qio_loop_add_subject(AioContext *ctx, void *subject, const QIOLoopSubjectOps *ops,
+                                   GIOCondition condition, QIOSubjectFunc func, void *opaque,
+                                   GDestroyNotify destroy, Error **errp)
+{
+    return add_subject(ctx, subject, ops, condition, func,
+                       func ? QIO_LOOP_CALLS : QIO_LOOP_QUEUES, opaque, destroy, errp);
+}
+
+QIOLoopWatch *qio_loop_add_internal_subject(AioContext *ctx, void *subject,
+                                            const QIOLoopSubjectOps *ops,
+                                            GIOCondition condition, QIOSubjectFunc func,
+                                            void *opaque, GDestroyNotify destroy, Error **errp)
+{
+    return add_subject(ctx, subject, ops, condition, func, QIO_LOOP_INTERNAL, opaque, destroy,
+                       errp);
+}
+
 /* ---- letting go ---- */
 
 void qio_loop_watch_retire(QIOLoopWatch *watch)
@@ -218,9 +255,10 @@ void qio_loop_watch_retire(QIOLoopWatch *watch)
     if (watch->destroy || watch->queued) {
         /* The loop's reference goes along; drop gets one of its own. */
         qio_loop_watch_ref(watch);
-        g_queue_push_tail_link(watch->queued ? &ctx->releases_queued : &ctx->releases,
+        g_queue_push_tail_link(watch->queued ? &ctx->releases_queued :
+                               watch->internal ? &ctx->releases_internal : &ctx->releases,
                                &watch->ready_node);
-        qio_loop_signal(ctx);
+        qio_loop_signal_for(watch);
     }
 }
 
@@ -240,16 +278,19 @@ bool qio_loop_watch_remove_locked(QIOLoopWatch *watch)
         return false;
     }
     atomic_store(&watch->removed, true);
-    g_queue_unlink(&ctx->watches, &watch->all_node);
+    g_queue_unlink(all_of(watch), &watch->all_node);
     qio_loop_watch_unpush(watch);
     if (watch->asking) {
         watch->asking = false;
-        g_queue_unlink(&ctx->asks, &watch->ask_node);
+        g_queue_unlink(watch->internal ? &ctx->asks_internal : &ctx->asks, &watch->ask_node);
     }
     qio_loop_timer_stop(watch);
     /* Only what belongs to a subject tells when its descriptor closes (qio_loop_forget_fd),
      * and only a direct one names its own. */
     qio_loop_links_drop(watch, watch->ops && watch->ops->direct);
+    if (watch->internal) {
+        qio_loop_wake_helper(ctx);
+    }
     if (watch->running) {
         return false;
     }
@@ -281,6 +322,25 @@ void qio_loop_watch_remove(QIOLoopWatch *watch)
     if (drop) {
         qio_loop_watch_drop(watch);
     }
+}
+
+bool qio_loop_watch_withdraw(QIOLoopWatch *watch)
+{
+    AioContext *ctx = watch->ctx;
+    bool there, drop = false;
+
+    pthread_mutex_lock(&ctx->lock);
+    there = !watch->removed;
+    if (there) {
+        qio_loop_watch_unpush(watch);
+        watch->queued = false;
+        drop = qio_loop_watch_remove_locked(watch);
+    }
+    pthread_mutex_unlock(&ctx->lock);
+    if (drop) {
+        qio_loop_watch_drop(watch);
+    }
+    return there;
 }
 
 void qio_loop_watch_end_locked(QIOLoopWatch *watch)
