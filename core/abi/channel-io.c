@@ -370,6 +370,6 @@ qioh_status qioh_channel_flush(qioh_channel *channel, qioh_error *error)
     if (status != 0) {
         return status;
     }
-    ret = qio_channel_flush(ioc, &err);
+    ret = qio_channel_flush_flags(ioc, QIO_IO_INTERRUPTIBLE, &err);
     return (int32_t)done(channel, ioc, QIO_USE_WRITE, ret, err, error);
 }

@@ -298,7 +298,7 @@ qioh_ssize qioh_channel_pread(qioh_channel *channel, void *buf, size_t len, int6
 /* writes at an offset, leaving the position alone; what is written past the end extends it */
 qioh_ssize qioh_channel_pwrite(qioh_channel *channel, const void *buf, size_t len,
                                int64_t offset, qioh_error *error);
-/* sends what the channel holds back */
+/* sends what the channel holds back, waiting as a write does */
 qioh_status qioh_channel_flush(qioh_channel *channel, qioh_error *error);
 
 /* ---- state [any thread] ---- */

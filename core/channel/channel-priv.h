@@ -155,6 +155,9 @@ ssize_t qio_channel_read_until_flags(QIOChannel *ioc, void *buf, size_t cap,
                                      const struct iovec *delims, size_t ndelims, size_t limit,
                                      unsigned flags, Error **errp);
 
+/* qio_channel_flush(), waiting as flags say. */
+int qio_channel_flush_flags(QIOChannel *ioc, unsigned flags, Error **errp);
+
 /* One transfer of the class, past the read-ahead; never waits: answers ERR_BLOCK. */
 ssize_t qio_channel_class_readv(QIOChannel *ioc, const struct iovec *iov, size_t niov,
                                 int **fds, size_t *nfds, Error **errp);
@@ -198,12 +201,14 @@ int qio_channel_poll_fd(QIOChannel *ioc, int fd, GIOCondition condition, int64_t
 int qio_poll_fds(struct pollfd *fds, nfds_t nfds, int64_t deadline_ns, bool interruptible);
 
 /*
- * Takes steps of a class (io_handshake, io_bye) until one does not answer ERR_BLOCK, sleeping in
- * between for what io_poll(G_IO_IN) names, as one whom close and cancel wake.
+ * Takes steps of a class (io_handshake, io_bye: G_IO_IN; io_flush: G_IO_OUT) until one does not
+ * answer ERR_BLOCK, sleeping in between for what io_poll(condition) names, as one whom close and
+ * cancel wake.
  * Returns: the last step's result; -1 also TIMEOUT, CANCELLED, INTR (only if interruptible)
  */
 int qio_channel_take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp),
-                           int64_t deadline_ns, bool interruptible, Error **errp);
+                           GIOCondition condition, int64_t deadline_ns, bool interruptible,
+                           Error **errp);
 
 /* ---- readahead.c ---- */
 
@@ -232,6 +237,11 @@ void qio_channel_kick(QIOChannel *ioc);
  * CLOSED, NOTSUP) */
 int qio_channel_yield_deadline(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,
                                Error **errp);
+
+/* ---- io.c ---- */
+
+/* When a transfer that waits now has to be done. */
+int64_t qio_channel_io_deadline(QIOChannel *ioc);
 
 /* ---- iovec.c ---- */
 

@@ -268,19 +268,6 @@ ssize_t qio_channel_pwrite(QIOChannel *ioc, const void *buf, size_t len, off_t o
     return ret;
 }
 
-int qio_channel_flush(QIOChannel *ioc, Error **errp)
-{
-    QIOChannelClass *klass = qio_channel_class(ioc);
-    int ret;
-
-    if (qio_channel_enter(ioc, QIO_USE_ONE, errp) < 0) {
-        return -1;
-    }
-    ret = klass->io_flush ? klass->io_flush(ioc, errp) : 0;
-    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
-    return ret;
-}
-
 int qio_channel_get_fd(QIOChannel *ioc, Error **errp)
 {
     QIOChannelClass *klass = qio_channel_class(ioc);

@@ -93,7 +93,8 @@ struct QIOChannel {
  *   of the conditions are ready now; NULL means that the descriptors tell it all.
  * @io_pread, @io_pwrite: positioned transfers; NULL = not supported.
  * @io_get_size: how many bytes there are in all; NULL = that cannot be said.
- * @io_flush: sends what the class holds back; NULL = it holds nothing.
+ * @io_flush: sends what the class holds back, without waiting: 0 done, QIO_CHANNEL_ERR_BLOCK (then
+ *   @io_poll of G_IO_OUT names what to wait for), -1; NULL = it holds nothing.
  * @io_take_fd: gives its only descriptor away, leaving the channel without; NULL = it has none
  *   to give.
  * @io_close_wait: what qio_channel_close() does last, on its own thread and with no lock held:
@@ -305,8 +306,8 @@ off_t qio_channel_get_size(QIOChannel *ioc, Error **errp);
 ssize_t qio_channel_pread(QIOChannel *ioc, void *buf, size_t len, off_t offset, Error **errp);
 ssize_t qio_channel_pwrite(QIOChannel *ioc, const void *buf, size_t len, off_t offset,
                            Error **errp);
-/** qio_channel_flush: sends what the channel holds back; one that holds nothing is done at once.
- * Returns: 0, or -1 (CLOSED; what the class fails with) */
+/** qio_channel_flush: sends what the channel holds back, waiting as a write does; one that holds
+ * nothing is done at once.  Returns: 0, -1 (as a write), QIO_CHANNEL_ERR_BLOCK */
 int qio_channel_flush(QIOChannel *ioc, Error **errp);
 /** qio_channel_get_fd: the one descriptor that stands for both directions; it stays the
  * channel's.  Returns: a descriptor, or -1 (NOTSUP, CLOSED) */

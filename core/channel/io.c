@@ -87,7 +87,7 @@ static inline ssize_t try_writev(QIOChannel *ioc, const struct iovec *iov, size_
 
 /* ---- waiting between tries ---- */
 
-static int64_t io_deadline(QIOChannel *ioc)
+int64_t qio_channel_io_deadline(QIOChannel *ioc)
 {
     int timeout_ms = qio_channel_get_timeout(ioc);
 
@@ -104,7 +104,7 @@ int qio_channel_block(QIOChannel *ioc, GIOCondition condition, unsigned flags,
         return 1;
     }
     if (*deadline_ns == 0) {
-        *deadline_ns = io_deadline(ioc);
+        *deadline_ns = qio_channel_io_deadline(ioc);
     }
     if ((flags & QIO_IO_WAIT) && qio_in_coroutine()) {
         return qio_channel_yield_deadline(ioc, condition, *deadline_ns, errp);

@@ -160,6 +160,17 @@ ssize_t qio_layer_writev(QIOChannel *layer, const struct iovec *iov, size_t niov
     return qio_channel_class(below)->io_writev(below, iov, niov, NULL, 0, errp);
 }
 
+int qio_layer_flush(QIOChannel *layer, Error **errp)
+{
+    QIOChannel *below = open_below(layer, errp);
+
+    if (!below) {
+        return -1;
+    }
+    return qio_channel_class(below)->io_flush ? qio_channel_class(below)->io_flush(below, errp)
+                                              : 0;
+}
+
 int qio_layer_poll(QIOChannel *layer, GIOCondition condition, QIOPollFd *out, int cap)
 {
     QIOChannel *below = qio_layer_below(layer);

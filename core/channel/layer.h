@@ -34,6 +34,8 @@ ssize_t qio_layer_writev(QIOChannel *layer, const struct iovec *iov, size_t niov
 /* For the layer's io_poll: what to poll after below answered ERR_BLOCK in these directions. */
 int qio_layer_poll(QIOChannel *layer, GIOCondition condition, QIOPollFd *out, int cap);
 
+/* For the layer's io_flush, once it holds nothing itself: the same below. */
+int qio_layer_flush(QIOChannel *layer, Error **errp);
 /* For the layer's io_close: closes below, without waiting for a child.  Returns: 0, or -1 */
 int qio_layer_close_below(QIOChannel *layer, Error **errp);
 

@@ -293,8 +293,8 @@ static int sleep_until(QIOChannel *ioc, GIOCondition condition, int64_t deadline
 }
 
 /* One sleep for a step's sake.  Returns: 1 go on, 0 the deadline has passed, -1 */
-static int sleep_for_step(QIOChannel *ioc, QIOWaiter *waiter, int64_t deadline_ns,
-                          bool interruptible, Error **errp)
+static int sleep_for_step(QIOChannel *ioc, GIOCondition condition, QIOWaiter *waiter,
+                          int64_t deadline_ns, bool interruptible, Error **errp)
 {
     struct pollfd fds[QIO_POLL_MAX + 2];
     int n;
@@ -303,7 +303,7 @@ static int sleep_for_step(QIOChannel *ioc, QIOWaiter *waiter, int64_t deadline_n
         qio_channel_set_waiter_error(waiter, errp);
         return -1;
     }
-    n = watch_fds(ioc, G_IO_IN, fds);
+    n = watch_fds(ioc, condition, fds);
     if (poll_as_waiter(waiter, fds, n, deadline_ns) < 0 && (errno != EINTR || interruptible)) {
         if (errno == EINTR) {
             qio_error_set(errp, QIO_ERROR_INTR, "a signal ended the wait");
@@ -316,7 +316,8 @@ static int sleep_for_step(QIOChannel *ioc, QIOWaiter *waiter, int64_t deadline_n
 }
 
 int qio_channel_take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp),
-                           int64_t deadline_ns, bool interruptible, Error **errp)
+                           GIOCondition condition, int64_t deadline_ns, bool interruptible,
+                           Error **errp)
 {
     QIOWaiter waiter = { .condition = G_IO_IN | G_IO_OUT, .wake_fd = thread_wake_fd() };
     Error *err = NULL;
@@ -327,7 +328,7 @@ int qio_channel_take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error *
     }
     qio_channel_waiter_add(ioc, &waiter);
     while ((ret = step(ioc, &err)) == QIO_CHANNEL_ERR_BLOCK && more > 0) {
-        more = sleep_for_step(ioc, &waiter, deadline_ns, interruptible, &err);
+        more = sleep_for_step(ioc, condition, &waiter, deadline_ns, interruptible, &err);
     }
     /* Whatever the step met when its transport went away: the close is what ended it. */
     if (ret == -1 && qio_channel_closing(ioc)) {

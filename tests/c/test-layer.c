@@ -18,6 +18,7 @@
 typedef struct Flip {
     QIOChannel parent;
     bool said, heard;
+    bool holds;         /* a byte that flushing sends */
     int closes;
 } Flip;
 
@@ -84,6 +85,20 @@ static ssize_t flip_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov
     return qio_layer_writev(ioc, &out, 1, errp);
 }
 
+static int flip_flush(QIOChannel *ioc, Error **errp)
+{
+    Flip *flip = (Flip *)ioc;
+    uint8_t byte = '.';
+    struct iovec iov = { &byte, 1 };
+    ssize_t n = flip->holds ? qio_layer_writev(ioc, &iov, 1, errp) : 1;
+
+    if (n < 0) {
+        return (int)n;
+    }
+    flip->holds = false;
+    return qio_layer_flush(ioc, errp);
+}
+
 static int flip_close(QIOChannel *ioc, Error **errp)
 {
     ((Flip *)ioc)->closes++;
@@ -119,6 +134,7 @@ static void flip_class_init(ObjectClass *klass, void *data)
     k->io_poll = flip_poll;
     k->io_advance = flip_advance;
     k->io_handshake = flip_handshake;
+    k->io_flush = flip_flush;
 }
 
 static Flip *flip_new(void *below)
@@ -351,6 +367,30 @@ TEST(the_transport_can_be_taken_back_with_what_nobody_has_read)
     take_error(&err, QIO_ERROR_NOTSUP);
     qio_object_unref(below);
     stack_free(&stack);
+}
+
+TEST(flush_waits_as_the_mode_says_and_reaches_the_lowest_layer)
+{
+    Scripted *s = scripted_new();
+    Flip *low = flip_new(s), *top = flip_new(low);
+    Error *err = NULL;
+
+    testclock_install();
+    low->holds = true;
+    s->write_room = 0;
+    qio_channel_set_timeout(&top->parent, 700);
+    CHECK_INT(qio_channel_flush(&top->parent, &err), ==, -1);
+    take_error(&err, QIO_ERROR_TIMEOUT);
+    CHECK_INT(testclock_elapsed_ms(), ==, 700);
+    qio_channel_set_blocking(&top->parent, false, NULL);
+    CHECK_INT(qio_channel_flush(&top->parent, &err), ==, QIO_CHANNEL_ERR_BLOCK);
+    s->write_room = 1;
+    CHECK_INT(qio_channel_flush(&top->parent, &err), ==, 0);
+    CHECK_MEM(s->written->data, ".", 1);
+    testclock_remove();
+    qio_object_unref(top);
+    qio_object_unref(low);
+    qio_object_unref(s);
 }
 
 TEST(layers_lie_on_layers)

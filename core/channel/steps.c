@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * channel/handshake.c: the beginning and the orderly end of a layer, by waiting for them.
+ * channel/steps.c: what a class does step by step: its handshake, flushing, its orderly end.
  *
- * Owns: the functions that take a class's io_handshake and io_bye steps with one total deadline,
- * and giving the channel below a layer back.
+ * Owns: the functions that take a class's io_handshake, io_flush and io_bye steps with one total
+ * deadline, and giving the channel below a layer back.
  * Rule: a step never waits and the sleeping is wait.c's, so close and cancel from any thread end
  * it.  As operations in a loop the same steps are core/task's.
  */
@@ -19,7 +19,8 @@ static int take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp
     if (!step) {
         return 0;
     }
-    return qio_channel_take_steps(ioc, step, sys_deadline_ns(timeout_ms), interruptible, errp);
+    return qio_channel_take_steps(ioc, step, G_IO_IN, sys_deadline_ns(timeout_ms), interruptible,
+                                  errp);
 }
 
 int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
@@ -30,6 +31,31 @@ int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, E
 int qio_channel_bye(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
 {
     return take_steps(ioc, qio_channel_class(ioc)->io_bye, timeout_ms, interruptible, errp);
+}
+
+int qio_channel_flush_flags(QIOChannel *ioc, unsigned flags, Error **errp)
+{
+    QIOChannelClass *klass = qio_channel_class(ioc);
+    int64_t deadline_ns;
+    int ret;
+
+    if (qio_channel_enter(ioc, QIO_USE_ONE, errp) < 0) {
+        return -1;
+    }
+    ret = klass->io_flush ? klass->io_flush(ioc, errp) : 0;
+    qio_channel_leave(ioc, QIO_USE_ONE, NULL);
+    if (ret != QIO_CHANNEL_ERR_BLOCK || (flags & QIO_IO_DONTWAIT) ||
+        (!(flags & QIO_IO_WAIT) && !qio_channel_get_blocking(ioc))) {
+        return ret;
+    }
+    deadline_ns = qio_channel_io_deadline(ioc);
+    return qio_channel_take_steps(ioc, klass->io_flush, G_IO_OUT, deadline_ns,
+                                  (flags & QIO_IO_INTERRUPTIBLE) != 0, errp);
+}
+
+int qio_channel_flush(QIOChannel *ioc, Error **errp)
+{
+    return qio_channel_flush_flags(ioc, 0, errp);
 }
 
 QIOChannel *qio_channel_get_transport(QIOChannel *ioc)
