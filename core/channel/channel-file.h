@@ -28,5 +28,16 @@ QIOChannelFile *qio_channel_file_new_fd_checked(int fd, Error **errp);
  * and, when it is created, @mode less the umask.  Returns: NULL with SYSTEM, naming the path */
 QIOChannelFile *qio_channel_file_new_path(const char *path, int flags, mode_t mode, Error **errp);
 
+/**
+ * qio_channel_file_set_line:
+ * @raw: true: bytes go as they are, eight bits, no echo, no signals, no modem lines (cfmakeraw);
+ *   false leaves the mode as it is
+ * @speed: bits a second, one of those that have a name in termios; 0 leaves it as it is
+ *
+ * Sets a terminal line up.  The settings are the line's and outlive the channel.
+ * Returns: 0, or -1 (INVAL: no such speed; NOTSUP: no terminal; CLOSED; SYSTEM)
+ */
+int qio_channel_file_set_line(QIOChannelFile *ioc, bool raw, int speed, Error **errp);
+
 G_END_DECLS
 #endif

@@ -148,12 +148,19 @@ static QIOChannel *open_file(const QIOUri *uri, bool interruptible, Error **errp
 {
     int flags = qio_file_mode_flags(qio_options_get_str(uri->options, "mode", "r"), errp);
     mode_t permissions = (mode_t)qio_options_get_int(uri->options, "permissions", 0666);
+    bool raw = qio_options_get_bool(uri->options, "raw", false);
+    int speed = (int)qio_options_get_int(uri->options, "speed", 0);
+    QIOChannelFile *ioc;
 
     if (flags < 0) {
         return NULL;
     }
-    return (QIOChannel *)qio_channel_file_open(uri->path, flags, permissions, interruptible,
-                                               errp);
+    ioc = qio_channel_file_open(uri->path, flags, permissions, interruptible, errp);
+    if (ioc != NULL && (raw || speed != 0) &&
+        qio_channel_file_set_line(ioc, raw, speed, errp) < 0) {
+        g_clear_pointer(&ioc, qio_object_unref);
+    }
+    return (QIOChannel *)ioc;
 }
 
 /* ---- commands ---- */

@@ -40,6 +40,8 @@ static const QIOOptionKey keys[] = {
     { "name", QIO_OPTION_TEXT, false, true, ALL },
     { "nodelay", QIO_OPTION_SWITCH, false, true, BIT(TCP) },
     { "permissions", QIO_OPTION_OCTAL, false, true, BIT(FILE), 0, 07777 },
+    { "raw", QIO_OPTION_SWITCH, false, true, BIT(FILE) },
+    { "speed", QIO_OPTION_NUMBER, false, true, BIT(FILE), 50, 4000000 },
     { "stderr", QIO_OPTION_CHOICE, false, true, BIT(EXEC), .choices = stderr_choices },
     /* A number of this process, which a line of a configuration file cannot know. */
     { "stderr-fd", QIO_OPTION_NUMBER, false, false, BIT(EXEC), 0, INT32_MAX },

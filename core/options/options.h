@@ -15,7 +15,8 @@
  *   tcp           nodelay, keep-alive (of a listener: of its clients), ipv4, ipv6, backlog
  *   unix abstract vsock   backlog
  *   file          mode = r, w (made empty), rw (kept), a (appended to), the last three create
- *                 it; permissions (octal, less the umask, default 666)
+ *                 it; permissions (octal, less the umask, default 666); of a terminal line:
+ *                 raw (on: bytes as they are), speed (bits a second)
  *   tls+ (layer)  of the credentials: tls-dir tls-ca tls-cert tls-key tls-crl (paths; all but
  *                 tls-dir also PEM as bytes), tls-password (bytes), tls-psk-file (a path),
  *                 tls-psk-user, tls-psk-key (bytes), tls-anon, tls-verify, tls-priority,

@@ -7,6 +7,7 @@
 #include "file-way.h"
 
 #include <stdlib.h>
+#include <qio/uri.h>
 
 TEST(fifo)
 {
@@ -65,6 +66,55 @@ static void open_pty(int *master, int *slave)
     CHECK_INT(tcgetattr(*slave, &tio), ==, 0);
     cfmakeraw(&tio);
     CHECK_INT(tcsetattr(*slave, TCSANOW, &tio), ==, 0);
+}
+
+/* A shell's line is set up for a protocol, by name and around a descriptor. */
+TEST(settings_of_a_line)
+{
+    QIOChannelFile *file;
+    struct termios tio;
+    QIOChannel *ioc;
+    int master, slave;
+    Error *err = NULL;
+    char *uri;
+
+    open_pty(&master, &slave);
+    CHECK_INT(tcgetattr(slave, &tio), ==, 0);
+    tio.c_lflag |= ICANON | ECHO | ISIG;
+    tio.c_iflag |= ICRNL;
+    CHECK_INT(tcsetattr(slave, TCSANOW, &tio), ==, 0);
+    uri = g_strdup_printf("file:%s?mode=rw&raw=on&speed=115200", ptsname(master));
+    ioc = qio_channel_open_uri(uri, NULL, false, &err);
+    g_free(uri);
+    CHECK_PTR(err, ==, NULL);
+    CHECK_INT(tcgetattr(slave, &tio), ==, 0);
+    CHECK_INT(tio.c_lflag & (ICANON | ECHO | ISIG), ==, 0);
+    CHECK_INT(tio.c_iflag & ICRNL, ==, 0);
+    CHECK_INT(cfgetospeed(&tio), ==, B115200);
+    CHECK_INT(cfgetispeed(&tio), ==, B115200);
+
+    file = QIO_CHANNEL_FILE(ioc);
+    CHECK_INT(qio_channel_file_set_line(file, false, 9600, NULL), ==, 0);
+    CHECK_INT(tcgetattr(slave, &tio), ==, 0);
+    CHECK_INT(cfgetospeed(&tio), ==, B9600);
+    CHECK_INT(qio_channel_file_set_line(file, false, 12345, &err), ==, -1);
+    CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_INVAL);
+    CHECK_STR_HAS(qio_error_get_pretty(err), "speed: 12345");
+    g_clear_pointer(&err, qio_error_free);
+    CHECK_INT(qio_channel_close(ioc, NULL), ==, 0);
+    CHECK_INT(qio_channel_file_set_line(file, true, 0, &err), ==, -1);
+    CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_CLOSED);
+    g_clear_pointer(&err, qio_error_free);
+    qio_object_unref(ioc);
+    close(slave);
+    close(master);
+
+    CHECK_PTR(qio_channel_open_uri("file:/dev/null?raw=on", NULL, false, &err), ==, NULL);
+    CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_NOTSUP);
+    g_clear_pointer(&err, qio_error_free);
+    CHECK_PTR(qio_channel_open_uri("file:/dev/null?speed=1", NULL, false, &err), ==, NULL);
+    CHECK_STR_HAS(qio_error_get_pretty(err), "\"speed\"");
+    qio_error_free(err);
 }
 
 static void fill_up(QIOChannel *out)
