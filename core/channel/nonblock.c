@@ -137,22 +137,28 @@ void qio_nonblock_init(QIONonblock *nb, int fd, bool own)
 
 /* ---- ending ---- */
 
+/* 0, or a positive errno; EINTR: Linux has closed the descriptor all the same. */
+static int close_one(int fd)
+{
+    return sys_close(fd) < 0 && errno != EINTR ? errno : 0;
+}
+
 int qio_nonblock_close(QIONonblock *nb)
 {
     int fd = nb->fd;
     int io_fd = nb->io_fd;
-    int ret = 0;
+    int number = 0, other = 0;
 
     nb->fd = nb->io_fd = -1;
     if (io_fd != fd) {
-        sys_close(io_fd);
+        number = close_one(io_fd);
     }
     if (fd >= 0) {
         qio_loop_forget_fd(fd);
-        ret = sys_close(fd);
+        other = close_one(fd);
     }
-    /* EINTR: Linux has closed the descriptor all the same. */
-    return ret < 0 && errno != EINTR ? -1 : 0;
+    errno = number ? number : other;
+    return errno != 0 ? -1 : 0;
 }
 
 int qio_nonblock_take(QIONonblock *nb)

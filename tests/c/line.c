@@ -143,6 +143,14 @@ void line_end_feed(Line *line)
     line->feed = -1;
 }
 
+int line_close(Line *line, Error **errp)
+{
+    if (strcmp(line->name, "command") == 0) {
+        CHECK_INT(qio_channel_command_kill(QIO_CHANNEL_COMMAND(line->ioc), SIGKILL, NULL), ==, 0);
+    }
+    return qio_channel_close(line->ioc, errp);
+}
+
 void line_drop(Line *line)
 {
     if (line->feed >= 0 && line->feed != line->drain) {
@@ -151,9 +159,6 @@ void line_drop(Line *line)
     if (line->drain >= 0) {
         CHECK_INT(close(line->drain), ==, 0);
     }
-    if (strcmp(line->name, "command") == 0) {
-        CHECK_INT(qio_channel_command_kill(QIO_CHANNEL_COMMAND(line->ioc), SIGKILL, NULL), ==, 0);
-    }
-    CHECK_INT(qio_channel_close(line->ioc, NULL), ==, 0);
+    CHECK_INT(line_close(line, NULL), ==, 0);
     qio_object_unref(line->ioc);
 }

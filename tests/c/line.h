@@ -34,6 +34,8 @@ extern const LineKind line_kinds[];     /* ends in a NULL name */
 void line_make(Line *line, const LineKind *kind);
 /* Ends what is written to feed; what is in there stays to be read. */
 void line_end_feed(Line *line);
+/* Closes the channel; a command's child is killed first, so that nothing is waited for. */
+int line_close(Line *line, Error **errp);
 void line_drop(Line *line);
 
 #endif
