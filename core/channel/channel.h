@@ -412,8 +412,8 @@ void qio_channel_wait(QIOChannel *ioc, GIOCondition condition);
  * @condition: G_IO_IN, G_IO_OUT or both
  * @timeout_ms: -1 = for ever, 0 = look
  *
- * Returns: the conditions that hold (ERR, HUP and NVAL too), 0 on time-out, -1 on error: INTR
- * (a signal), CANCELLED, CLOSED, BUSY (only this very thread's loop could notify), SYSTEM
+ * Returns: the conditions that hold (ERR and HUP too), 0 on time-out, -1 on error: INTR (a
+ * signal), CANCELLED, CLOSED, INVAL, SYSTEM
  */
 int qio_channel_wait_timeout(QIOChannel *ioc, GIOCondition condition, int timeout_ms,
                              Error **errp);

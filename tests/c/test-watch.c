@@ -114,6 +114,22 @@ TEST(close_gives_a_glib_watch_one_last_call)
     qio_object_unref(s);
 }
 
+TEST(a_glib_watch_has_the_channel_s_name)
+{
+    Scripted *s = scripted_new();
+    GSource *before = qio_channel_create_watch(&s->parent, G_IO_IN), *after;
+
+    qio_channel_set_name(&s->parent, "monitor");
+    after = qio_channel_create_watch(&s->parent, G_IO_OUT);
+    CHECK_PTR(g_source_get_name(before), ==, NULL);
+    CHECK_STR(g_source_get_name(after), "monitor");
+    qio_channel_set_name(&s->parent, NULL);
+    CHECK_STR(g_source_get_name(after), "monitor");
+    g_source_unref(before);
+    g_source_unref(after);
+    qio_object_unref(s);
+}
+
 static void *run_context(void *context)
 {
     g_main_context_iteration(context, TRUE);
