@@ -183,6 +183,11 @@ static inline int qio_direct_flock(int fd, int operation)
     return flock(fd, operation);
 }
 
+static inline int qio_direct_ioctl(int fd, unsigned long request, void *arg)
+{
+    return ioctl(fd, request, arg);
+}
+
 static inline int qio_direct_tcgetattr(int fd, struct termios *tio)
 {
     return tcgetattr(fd, tio);

@@ -80,6 +80,7 @@
     X(int, lstat, (const char *path, struct stat *st), (path, st)) \
     X(int, unlink, (const char *path), (path)) \
     X(int, flock, (int fd, int operation), (fd, operation)) \
+    X(int, ioctl, (int fd, unsigned long request, void *arg), (fd, request, arg)) \
     X(int, tcgetattr, (int fd, struct termios *tio), (fd, tio)) \
     X(int, tcsetattr, (int fd, int when, const struct termios *tio), (fd, when, tio)) \
     X(int, poll, (struct pollfd *fds, nfds_t nfds, int timeout_ms), (fds, nfds, timeout_ms)) \

@@ -17,4 +17,9 @@ QIOChannelFile *qio_channel_file_new_own(int fd);
 QIOChannelFile *qio_channel_file_open(const char *path, int flags, mode_t mode,
                                       bool interruptible, Error **errp);
 
+/* A terminal line, set up as qio_channel_file_set_line() does; never makes or empties a file.
+ * Returns: NULL also when it is no terminal (NOTSUP). */
+QIOChannelFile *qio_channel_file_open_line(const char *path, int flags, bool raw, int speed,
+                                           Error **errp);
+
 #endif

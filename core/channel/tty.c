@@ -3,8 +3,9 @@
  * channel/tty.c: the settings of a terminal line behind a file channel.
  *
  * Owns: the list of speeds that Linux knows by name.  The settings are the line's, not the
- * channel's: they stay when it is closed, as those of stty do.
+ * channel's: they stay when it is closed, as those of stty do; nothing is put back.
  */
+#include <string.h>
 #include "channel/channel-priv.h"
 #include "channel/file-priv.h"
 
@@ -37,7 +38,7 @@ static int set_speed(struct termios *tio, int speed, Error **errp)
 
 static int set_line(int fd, bool raw, int speed, Error **errp)
 {
-    struct termios tio;
+    struct termios tio, now;
     int ret;
 
     if (sys_tcgetattr(fd, &tio) < 0) {
@@ -59,10 +60,44 @@ static int set_line(int fd, bool raw, int speed, Error **errp)
     do {
         ret = sys_tcsetattr(fd, TCSANOW, &tio);
     } while (ret < 0 && errno == EINTR);
-    if (ret < 0) {
+    if (ret < 0 || sys_tcgetattr(fd, &now) < 0) {
         qio_error_set_errno(errp, errno, "cannot change the settings of the line");
+        return -1;
     }
-    return ret;
+    /* The call succeeds when it could do any part of it. */
+    if (speed != 0 && cfgetospeed(&now) != cfgetospeed(&tio)) {
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "speed: the line cannot do %d", speed);
+        return -1;
+    }
+    return 0;
+}
+
+/* A line without a carrier would keep open() waiting, so it is opened without. */
+QIOChannelFile *qio_channel_file_open_line(const char *path, int flags, bool raw, int speed,
+                                           Error **errp)
+{
+    char text[300];
+    Error *err = NULL;
+    int fd;
+
+    qio_escape_bytes(path, strlen(path), text, sizeof(text));
+    do {
+        fd = sys_open(path, (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0) {
+        qio_error_set_errno(errp, errno, "cannot open '%s'", text);
+        return NULL;
+    }
+    if (set_line(fd, raw, speed, &err) < 0) {
+        qio_error_prepend(err, "'%s': ", text);
+        qio_error_propagate(errp, err);
+        sys_close(fd);
+        return NULL;
+    }
+    /* From here on O_NONBLOCK is the channel's own, which takes it off when it gives the
+     * descriptor away. */
+    sys_fcntl(fd, F_SETFL, flags & O_ACCMODE);
+    return qio_channel_file_new_own(fd);
 }
 
 int qio_channel_file_set_line(QIOChannelFile *file, bool raw, int speed, Error **errp)

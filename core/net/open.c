@@ -150,17 +150,15 @@ static QIOChannel *open_file(const QIOUri *uri, bool interruptible, Error **errp
     mode_t permissions = (mode_t)qio_options_get_int(uri->options, "permissions", 0666);
     bool raw = qio_options_get_bool(uri->options, "raw", false);
     int speed = (int)qio_options_get_int(uri->options, "speed", 0);
-    QIOChannelFile *ioc;
 
     if (flags < 0) {
         return NULL;
     }
-    ioc = qio_channel_file_open(uri->path, flags, permissions, interruptible, errp);
-    if (ioc != NULL && (raw || speed != 0) &&
-        qio_channel_file_set_line(ioc, raw, speed, errp) < 0) {
-        g_clear_pointer(&ioc, qio_object_unref);
+    if (raw || speed != 0) {
+        return (QIOChannel *)qio_channel_file_open_line(uri->path, flags, raw, speed, errp);
     }
-    return (QIOChannel *)ioc;
+    return (QIOChannel *)qio_channel_file_open(uri->path, flags, permissions, interruptible,
+                                               errp);
 }
 
 /* ---- commands ---- */

@@ -258,4 +258,3 @@ TEST(closed_by_a_close_that_fails)
 {
     for_each_line(close_that_fails);
 }
-

@@ -61,6 +61,7 @@ static const FaultRow rows[] = {
     { SEAM_access, { EACCES } },
     { SEAM_unlink, { EACCES } },
     { SEAM_flock, { EINTR, EWOULDBLOCK, ENOLCK } },
+    { SEAM_ioctl, { EIO, EMFILE } },
     { SEAM_tcgetattr, { ENOTTY } },
     { SEAM_tcsetattr, { EIO } },
     { SEAM_poll, { EINTR, ENOMEM } },
