@@ -136,7 +136,7 @@ function qio.file(path, mode, permissions)
 end
 
 --- Starts a program (looked for in PATH): writing is its standard input, reading its output.
--- options: env, cwd, stderr, close_timeout ...
+-- options: env, cwd, stderr, close_timeout, pty, rows, columns ...
 function qio.command(argv, options)
   check.is(argv, "table", 1, "command")
   if #argv == 0 then check.bad(1, "command", "at least the name of a program", "none") end

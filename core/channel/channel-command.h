@@ -41,6 +41,12 @@ typedef enum QIOCommandStderr {
  * @stderr_fd: for QIO_COMMAND_STDERR_FD; stays the caller's
  * @close_timeout_ms: how long close waits for the child after its end of file, then again after
  *   SIGTERM, before SIGKILL; 0 = not at all; -1 = default (5000 in all)
+ * @pty: the child leads a session of its own, whose terminal is its standard input, output and
+ *   error (unless @stderr_mode says NULL, PIPE or FD); the channel is the other side of the
+ *   terminal.  Needs O_RDWR.  Its end, or that of who has its terminal last, is the end of the
+ *   stream; shutting writing down types the end-of-file character (NOTSUP when the child has set
+ *   the line raw, BUSY when it does not read); closing hangs up: SIGHUP
+ * @rows, @columns: the size of the terminal's window, at most 65535; 0 = not known
  */
 typedef struct QIOCommandOptions {
     int flags;
@@ -50,6 +56,9 @@ typedef struct QIOCommandOptions {
     QIOCommandStderr stderr_mode;
     int stderr_fd;
     int close_timeout_ms;
+    bool pty;
+    int rows;
+    int columns;
 } QIOCommandOptions;
 
 /** qio_channel_command_new_spawn, qio_channel_command_new_full: starts @argv[0] with the pipes that

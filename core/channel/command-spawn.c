@@ -2,15 +2,17 @@
 /*
  * channel/command-spawn.c: starting a program with a clean slate.
  *
- * Owns: the way from argv to a running child: finding the program, its pipes, descriptors 0 to
- * 2 and nothing else, default SIGPIPE and SIGXFSZ (a Python host ignores both), an empty
- * signal mask, environment and working directory.  By posix_spawn, which is safe in a threaded
- * program and reports a failed exec.  Any thread.
+ * Owns: the way from argv to a running child: finding the program, its pipes or its terminal,
+ * descriptors 0 to 2 and nothing else, default SIGPIPE and SIGXFSZ (a Python host ignores both), an
+ * empty signal mask, environment and working directory.  By posix_spawn, which is safe in a
+ * threaded program and reports a failed exec.  Any thread.
  */
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include "base/sys.h"
 #include "channel/command-spawn.h"
+#include "channel/pty.h"
 
 extern char **environ;
 
@@ -18,6 +20,7 @@ extern char **environ;
 typedef struct ChildEnds {
     int fds[3];                 /* -1 = as ours (2), or as 1 (2 when merged) */
     int cwd;                    /* -1 = ours */
+    int tty;                    /* the child's terminal; -1 = none */
 } ChildEnds;
 
 static void close_fd(int *fd)
@@ -41,6 +44,7 @@ static void close_ends(ChildEnds *ends)
         close_fd(&ends->fds[i]);
     }
     close_fd(&ends->cwd);
+    close_fd(&ends->tty);
 }
 
 /* ---- descriptors ---- */
@@ -97,6 +101,9 @@ static int open_stderr(const QIOCommandOptions *options, QIOSpawned *spawned, in
 {
     switch (options->stderr_mode) {
     case QIO_COMMAND_STDERR_INHERIT:
+        if (options->pty) {
+            return 0;
+        }
         /* A host without one: the child has one all the same, lest its first file becomes it. */
         return sys_fcntl(2, F_GETFD, 0) < 0 ? open_null(end, errp) : 0;
     case QIO_COMMAND_STDERR_NULL:
@@ -137,8 +144,28 @@ static int open_cwd(const char *cwd, int *end, Error **errp)
     return 0;
 }
 
-static int open_ends(const QIOCommandOptions *options, QIOSpawned *spawned, ChildEnds *ends,
-                     Error **errp)
+/* Our two descriptors are of one description: each direction can end by itself. */
+static int open_terminal(const QIOCommandOptions *options, QIOSpawned *spawned, ChildEnds *ends,
+                         Error **errp)
+{
+    int slave;
+
+    if (qio_pty_open(&spawned->stdout_fd, &slave, options->rows, options->columns, errp) < 0) {
+        return -1;
+    }
+    ends->tty = lift(slave);
+    if (ends->tty >= 0) {
+        spawned->stdin_fd = sys_fcntl(spawned->stdout_fd, F_DUPFD_CLOEXEC, 0);
+    }
+    if (ends->tty < 0 || spawned->stdin_fd < 0) {
+        qio_error_set_errno(errp, errno, "cannot copy a pseudo-terminal's descriptor");
+        return -1;
+    }
+    return 0;
+}
+
+static int open_pipes(const QIOCommandOptions *options, QIOSpawned *spawned, ChildEnds *ends,
+                      Error **errp)
 {
     int access_mode = options->flags & O_ACCMODE;
     int ret;
@@ -148,8 +175,16 @@ static int open_ends(const QIOCommandOptions *options, QIOSpawned *spawned, Chil
     if (ret < 0) {
         return -1;
     }
-    ret = access_mode == O_WRONLY ? open_null(&ends->fds[1], errp)
-                                  : open_pipe(&spawned->stdout_fd, &ends->fds[1], false, errp);
+    return access_mode == O_WRONLY ? open_null(&ends->fds[1], errp)
+                                   : open_pipe(&spawned->stdout_fd, &ends->fds[1], false, errp);
+}
+
+static int open_ends(const QIOCommandOptions *options, QIOSpawned *spawned, ChildEnds *ends,
+                     Error **errp)
+{
+    int ret = options->pty ? open_terminal(options, spawned, ends, errp)
+                           : open_pipes(options, spawned, ends, errp);
+
     if (ret < 0 || open_stderr(options, spawned, &ends->fds[2], errp) < 0) {
         return -1;
     }
@@ -157,6 +192,24 @@ static int open_ends(const QIOCommandOptions *options, QIOSpawned *spawned, Chil
 }
 
 /* ---- what the child does before it becomes the program ---- */
+
+/* The first terminal that the leader of a new session opens becomes its controlling one. */
+static int add_terminal(posix_spawn_file_actions_t *actions, const ChildEnds *ends)
+{
+    char path[48];
+    int number;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", ends->tty);
+    number = posix_spawn_file_actions_addopen(actions, 0, path, O_RDWR, 0);
+    if (number == 0) {
+        number = posix_spawn_file_actions_adddup2(actions, 0, 1);
+    }
+    if (number == 0) {
+        number = posix_spawn_file_actions_adddup2(actions, ends->fds[2] >= 0 ? ends->fds[2] : 0,
+                                                  2);
+    }
+    return number;
+}
 
 /* Returns 0, or a positive errno. */
 static int add_actions(posix_spawn_file_actions_t *actions, const ChildEnds *ends)
@@ -167,7 +220,10 @@ static int add_actions(posix_spawn_file_actions_t *actions, const ChildEnds *end
     if (ends->cwd >= 0) {
         number = posix_spawn_file_actions_addfchdir_np(actions, ends->cwd);
     }
-    for (int i = 0; i < 3 && number == 0; i++) {
+    if (ends->tty >= 0 && number == 0) {
+        number = add_terminal(actions, ends);
+    }
+    for (int i = 0; ends->tty < 0 && i < 3 && number == 0; i++) {
         /* dup2 to itself takes close-on-exec off. */
         number = posix_spawn_file_actions_adddup2(actions, ends->fds[i] >= 0 ? ends->fds[i] : 2,
                                                   i);
@@ -178,8 +234,9 @@ static int add_actions(posix_spawn_file_actions_t *actions, const ChildEnds *end
     return number;
 }
 
-static int set_attributes(posix_spawnattr_t *attr)
+static int set_attributes(posix_spawnattr_t *attr, bool session)
 {
+    short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
     sigset_t none, defaults;
     int number;
 
@@ -192,7 +249,7 @@ static int set_attributes(posix_spawnattr_t *attr)
         number = posix_spawnattr_setsigdefault(attr, &defaults);
     }
     if (number == 0) {
-        number = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+        number = posix_spawnattr_setflags(attr, session ? flags | POSIX_SPAWN_SETSID : flags);
     }
     return number;
 }
@@ -314,7 +371,7 @@ static int spawn_with_ends(const char *const argv[], const QIOCommandOptions *op
         qio_error_set_errno(errp, number, "cannot prepare a child process");
         goto out_actions;
     }
-    number = set_attributes(&attr);
+    number = set_attributes(&attr, options->pty);
     if (number == 0) {
         number = add_actions(&actions, ends);
     }
@@ -341,6 +398,21 @@ static int check_options(const char *const argv[], const QIOCommandOptions *opti
                       (unsigned)options->flags);
         return -1;
     }
+    if (options->pty && (options->flags & O_ACCMODE) != O_RDWR) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "flags: 0x%x has to be O_RDWR with pty",
+                      (unsigned)options->flags);
+        return -1;
+    }
+    if (options->rows < 0 || options->rows > UINT16_MAX || options->columns < 0 ||
+        options->columns > UINT16_MAX) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "rows and columns: %d by %d have to be 0 to 65535",
+                      options->rows, options->columns);
+        return -1;
+    }
+    if (!options->pty && (options->rows || options->columns)) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "rows and columns: only a pty has a window");
+        return -1;
+    }
     if (options->close_timeout_ms < -1) {
         qio_error_set(errp, QIO_ERROR_INVAL, "close_timeout_ms: %d has to be -1 (default) or more",
                       options->close_timeout_ms);
@@ -352,7 +424,7 @@ static int check_options(const char *const argv[], const QIOCommandOptions *opti
 int qio_command_spawn(const char *const argv[], const QIOCommandOptions *options,
                       QIOSpawned *spawned, Error **errp)
 {
-    ChildEnds ends = { .fds = { -1, -1, -1 }, .cwd = -1 };
+    ChildEnds ends = { .fds = { -1, -1, -1 }, .cwd = -1, .tty = -1 };
     int ret = -1;
 
     *spawned = (QIOSpawned) { .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1 };
@@ -360,7 +432,7 @@ int qio_command_spawn(const char *const argv[], const QIOCommandOptions *options
         return -1;
     }
     if (open_ends(options, spawned, &ends, errp) == 0) {
-        if (options->stderr_mode == QIO_COMMAND_STDERR_MERGE) {
+        if (options->stderr_mode == QIO_COMMAND_STDERR_MERGE && !options->pty) {
             ends.fds[2] = copy_high(ends.fds[1]);
             if (ends.fds[2] < 0) {
                 qio_error_set_errno(errp, errno, "cannot copy the standard output");

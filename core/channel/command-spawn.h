@@ -7,7 +7,8 @@
 
 #include <qio/channel-command.h>
 
-/* What was started, and our ends of its pipes; -1 = there is none. */
+/* What was started, and our ends of its pipes, or two descriptors of our side of its
+ * terminal; -1 = there is none. */
 typedef struct QIOSpawned {
     pid_t pid;
     int stdin_fd;

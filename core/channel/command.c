@@ -13,6 +13,7 @@
 #include "channel/command-spawn.h"
 #include "channel/file-priv.h"
 #include "channel/nonblock.h"
+#include "channel/pty.h"
 
 enum { DEFAULT_GRACE_MS = 2500 };
 
@@ -29,6 +30,8 @@ struct QIOChannelCommand {
     QIOChild *child;
     int grace_ms;
     bool stderr_piped;
+    bool pty;                   /* both ways are our side of its terminal */
+    atomic_bool mid_line;            /* what was written last did not end a line */
     atomic_int stderr_fd;       /* -1 = not piped, taken, or closed */
 };
 
@@ -64,11 +67,35 @@ static ssize_t command_readv(QIOChannel *ioc, const struct iovec *iov, size_t ni
     if (way_is_shut(way)) {
         return 0;               /* while we read */
     }
+    if (errno == EIO && COMMAND(ioc)->pty) {
+        return 0;               /* nobody has its terminal open any more */
+    }
     if (errno == EAGAIN) {
         return QIO_CHANNEL_ERR_BLOCK;
     }
     qio_error_set_errno(errp, errno, "cannot read from the command");
     return -1;
+}
+
+/* A terminal whose other side is gone takes bytes for nobody. */
+static ssize_t write_terminal(QIOChannelCommand *cioc, const struct iovec *iov, size_t niov)
+{
+    ssize_t ret;
+
+    if (qio_pty_hung_up(cioc->out.nb.io_fd)) {
+        errno = EPIPE;
+        return -1;
+    }
+    ret = qio_nonblock_writev(&cioc->out.nb, iov, niov);
+    if (ret > 0) {
+        struct iovec rest;
+        char last;
+
+        qio_iov_skip(&rest, 1, iov, niov, (size_t)ret - 1);
+        last = *(const char *)rest.iov_base;
+        atomic_store(&cioc->mid_line, last != '\n' && last != '\r');
+    }
+    return ret;
 }
 
 static ssize_t command_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov,
@@ -80,7 +107,12 @@ static ssize_t command_writev(QIOChannel *ioc, const struct iovec *iov, size_t n
     if (way->nb.fd < 0) {
         return no_way("write to", "input", errp);
     }
-    ret = way_is_shut(way) ? -1 : qio_nonblock_writev(&way->nb, iov, niov);
+    if (way_is_shut(way)) {
+        ret = -1;
+    } else {
+        ret = COMMAND(ioc)->pty ? write_terminal(COMMAND(ioc), iov, niov)
+                                : qio_nonblock_writev(&way->nb, iov, niov);
+    }
     if (ret >= 0) {
         return ret;
     }
@@ -136,10 +168,23 @@ static int command_advance(QIOChannel *ioc, GIOCondition condition)
 
 /* ---- ending ---- */
 
+static int type_end(QIOChannelCommand *cioc, Error **errp)
+{
+    bool mid_line = atomic_load(&cioc->mid_line);
+    int ret = cioc->pty ? qio_pty_type_end(cioc->out.nb.io_fd, &mid_line, errp) : 0;
+
+    atomic_store(&cioc->mid_line, mid_line);
+    return ret;
+}
+
 static int shut_way(QIOChannel *ioc, CommandWay *way, GIOCondition condition, Error **errp)
 {
     if (way->nb.fd < 0 || atomic_exchange(&way->shut, true)) {
         return 0;
+    }
+    if (condition == G_IO_OUT && type_end(COMMAND(ioc), errp) < 0) {
+        atomic_store(&way->shut, false);
+        return -1;
     }
     if (qio_nonblock_half_close(&way->nb, condition == G_IO_OUT) < 0) {
         qio_error_set_errno(errp, errno, "cannot shut the command's pipe down");
@@ -204,6 +249,7 @@ static void command_instance_init(Object *obj)
     cioc->in.nb.fd = cioc->in.nb.io_fd = -1;
     cioc->out.nb.fd = cioc->out.nb.io_fd = -1;
     cioc->grace_ms = DEFAULT_GRACE_MS;
+    atomic_init(&cioc->mid_line, false);
     atomic_init(&cioc->stderr_fd, -1);
     qio_channel_set_feature(&cioc->parent, QIO_CHANNEL_FEATURE_SHUTDOWN);
 }
@@ -270,6 +316,7 @@ QIOChannelCommand *qio_channel_command_new_full(const char *const argv[],
     ioc = command_new(child);
     qio_nonblock_init(&ioc->out.nb, spawned.stdin_fd, true);
     qio_nonblock_init(&ioc->in.nb, spawned.stdout_fd, true);
+    ioc->pty = options->pty;
     ioc->stderr_piped = spawned.stderr_fd >= 0;
     atomic_store(&ioc->stderr_fd, spawned.stderr_fd);
     if (options->close_timeout_ms >= 0) {

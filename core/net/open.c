@@ -231,6 +231,9 @@ static QIOChannelCommand *command_new(const char *const argv[], const QIOOptions
         .search_path = true,
         .cwd = qio_options_get_str(options, "cwd", NULL),
         .close_timeout_ms = close_step_ms(options),
+        .pty = qio_options_get_bool(options, "pty", false),
+        .rows = (int)qio_options_get_int(options, "rows", 0),
+        .columns = (int)qio_options_get_int(options, "columns", 0),
     };
     QIOChannelCommand *ioc;
     const char **env;

@@ -30,6 +30,7 @@ static const QIOOptionKey keys[] = {
     { "arg", QIO_OPTION_TEXT, true, true, BIT(EXEC) },
     { "backlog", QIO_OPTION_NUMBER, false, true, LISTENING, 1, 65535 },
     { "close-timeout", QIO_OPTION_SECONDS, false, true, BIT(EXEC), 0, SECONDS_MAX },
+    { "columns", QIO_OPTION_NUMBER, false, true, BIT(EXEC), 0, 65535 },
     { "cwd", QIO_OPTION_TEXT, false, true, BIT(EXEC) },
     { "env", QIO_OPTION_VARIABLE, true, true, BIT(EXEC) },
     { "handshake-timeout", QIO_OPTION_SECONDS, false, true, BIT(TLS) | BIT(WS), 0, SECONDS_MAX },
@@ -40,7 +41,9 @@ static const QIOOptionKey keys[] = {
     { "name", QIO_OPTION_TEXT, false, true, ALL },
     { "nodelay", QIO_OPTION_SWITCH, false, true, BIT(TCP) },
     { "permissions", QIO_OPTION_OCTAL, false, true, BIT(FILE), 0, 07777 },
+    { "pty", QIO_OPTION_SWITCH, false, true, BIT(EXEC) },
     { "raw", QIO_OPTION_SWITCH, false, true, BIT(FILE) },
+    { "rows", QIO_OPTION_NUMBER, false, true, BIT(EXEC), 0, 65535 },
     { "speed", QIO_OPTION_NUMBER, false, true, BIT(FILE), 50, 4000000 },
     { "stderr", QIO_OPTION_CHOICE, false, true, BIT(EXEC), .choices = stderr_choices },
     /* A number of this process, which a line of a configuration file cannot know. */

@@ -28,7 +28,7 @@
  *                 ws-request (not in a URI); handshake-timeout (seconds)
  *   exec          arg*; env* = NAME=value (the whole environment; empty = none at all); cwd;
  *                 stderr = inherit, null, merge, pipe; stderr-fd (not in a URI); close-timeout
- *                 (seconds, default 5)
+ *                 (seconds, default 5); pty (on: a terminal of its own); rows, columns (of it)
  */
 #ifndef QIO_OPTIONS_H
 #define QIO_OPTIONS_H

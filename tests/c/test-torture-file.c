@@ -7,7 +7,8 @@
 #include "torture-util.h"
 
 #include <qio/channel-command.h>
-#include <qio/channel-file.h>
+#include <stdlib.h>
+#include "channel/file-priv.h"
 
 static void file_transfer(void)
 {
@@ -106,6 +107,67 @@ static void run_cat(void)
 TEST(command, .timeout_s = 60)
 {
     torture(run_cat, 60);
+}
+
+/* A full terminal is not told of the end; the next try is. */
+static bool end_input(void *ioc)
+{
+    Error *err = NULL;
+    int ret;
+
+    for (int i = 0; i < 10; i++) {
+        ret = qio_channel_shutdown(ioc, QIO_CHANNEL_SHUTDOWN_WRITE, &err);
+        if (ret == 0 || qio_error_get_code(err) != QIO_ERROR_BUSY) {
+            break;
+        }
+        CHECK(torture_struck());
+        g_clear_pointer(&err, qio_error_free);
+    }
+    return went_well(ret == 0, &err);
+}
+
+static void run_on_terminal(void)
+{
+    static const char *const argv[] = { "/bin/cat", NULL };
+    const QIOCommandOptions options = { .flags = O_RDWR, .pty = true, .rows = 24, .columns = 80,
+                                        .close_timeout_ms = -1 };
+    QIOChannelCommand *command;
+    Error *err = NULL;
+
+    command = qio_channel_command_new_full(argv, &options, &err);
+    if (!went_well(command != NULL, &err)) {
+        return;
+    }
+    /* The echo of the terminal. */
+    if (exchange(command, command) && end_input(command)) {
+        went_well(qio_channel_command_wait_exit(command, 5000, false, &err) == 1, &err);
+    }
+    put_command_away(command);
+}
+
+TEST(command_on_a_terminal, .timeout_s = 60)
+{
+    torture(run_on_terminal, 60);
+}
+
+static void set_a_line_up(void)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    QIOChannelFile *line;
+    Error *err = NULL;
+
+    CHECK_INT(master, >=, 0);
+    CHECK_INT(unlockpt(master), ==, 0);
+    line = qio_channel_file_open_line(ptsname(master), O_RDWR, true, 9600, &err);
+    if (went_well(line != NULL, &err)) {
+        put_away(line);
+    }
+    close(master);
+}
+
+TEST(terminal_line, .timeout_s = 60)
+{
+    torture(set_a_line_up, 8);
 }
 
 static void kill_child(void)

@@ -145,6 +145,14 @@ describe("a command", function()
     c:close()
   end)
 
+  it("may have a terminal of its own", function()
+    local c = assert(qio.command({ "/bin/sh", "-c", "[ -t 0 ] && [ -t 2 ] && stty size" },
+                                 { pty = true, rows = 5, columns = 70 }))
+    assert.equal("5 70\r\n", c:readall())
+    assert.equal(0, c:waitexit())
+    c:close()
+  end)
+
   it("that cannot be started tells so", function()
     local value, msg, code = qio.command({ "no-such-program-here" })
     assert.is_nil(value)

@@ -484,3 +484,46 @@ def test_a_hundred_commands_in_turn_leave_nothing():
     for _ in range(100):
         with qio.command(['true']) as it:
             assert it.wait_exit() == 0
+
+
+# ---- on a terminal ----
+
+def test_a_command_may_have_a_terminal_of_its_own():
+    script = '[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && exec 3<>/dev/tty && stty size'
+    assert output(shell(script, pty=True, size=(33, 101))) == b'33 101\r\n'
+    assert output(shell('[ -t 0 ] || echo none')) == b'none\n'
+
+
+def test_a_terminal_echoes_and_learns_of_the_end():
+    with shell('read line; echo "got $line"; cat; echo end', pty=True) as it:
+        it.write(b'hello\n')
+        assert it.read_until(b'got hello\r\n', timeout=PATIENCE) == b'hello\r\ngot hello\r\n'
+        it.send_eof()
+        assert it.read(timeout=PATIENCE).endswith(b'end\r\n')
+        assert it.wait_exit(timeout=PATIENCE) == 0
+
+
+def test_closing_a_terminal_hangs_up():
+    it = shell('echo ready; exec sleep 1000', pty=True)
+    assert it.readline(timeout=PATIENCE) == b'ready\r\n'
+    it.close()
+    assert it.returncode == -signal.SIGHUP
+
+
+def test_a_control_character_is_a_signal_on_a_terminal():
+    with shell('trap "echo stopped; exit 3" INT; echo ready; while :; do read x; done',
+               pty=True) as it:
+        assert it.readline(timeout=PATIENCE) == b'ready\r\n'
+        it.write(b'\x03')
+        assert it.read(timeout=PATIENCE).endswith(b'stopped\r\n')
+        assert it.wait_exit(timeout=PATIENCE) == 3
+
+
+@pytest.mark.parametrize('options, error', [
+    ({'pty': 1}, TypeError), ({'pty': True, 'size': 5}, TypeError),
+    ({'pty': True, 'size': (1, 2, 3)}, TypeError), ({'pty': True, 'size': (-1, 2)}, ValueError),
+    ({'size': (1, 2)}, ValueError),
+])
+def test_what_is_no_terminal_is_refused(options, error):
+    with pytest.raises(error):
+        qio.command(['true'], **options)

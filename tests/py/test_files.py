@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import stat
+import termios
 
 import pytest
 
@@ -297,3 +298,50 @@ def test_a_watch_on_a_file_is_ready_at_once(path, mode):
         while not seen or seen[-1]:
             assert loop.run_once(PATIENCE)
         assert seen == [b'0123', b'4567', b'89', b'']
+
+
+# ---- terminal lines ----
+
+@pytest.fixture
+def line():
+    """Both sides of a terminal, in the mode of a shell's."""
+    master, slave = os.openpty()
+    yield qio.Fd(master), slave
+    os.close(slave)
+
+
+def test_a_line_is_set_up_by_its_uri(line):
+    far, slave = line
+    with qio.from_fd(far) as other:
+        with qio.connect(f'file:{os.ttyname(slave)}?mode=rw&raw=on&speed=115200') as channel:
+            _, oflag, cflag, lflag, *speeds, _ = termios.tcgetattr(slave)
+            assert not lflag & (termios.ICANON | termios.ECHO | termios.ISIG)
+            assert not oflag & termios.OPOST
+            assert cflag & termios.CSIZE == termios.CS8
+            assert cflag & termios.CLOCAL
+            assert speeds == [termios.B115200, termios.B115200]
+            channel.write(b'\x03\x04\r\n\x00')
+            assert other.read_exactly(5, timeout=PATIENCE) == b'\x03\x04\r\n\x00'
+            other.write(b'\x11\x13\x7f\r')
+            assert channel.read_exactly(4, timeout=PATIENCE) == b'\x11\x13\x7f\r'
+        # The settings are the line's: nothing is put back.
+        assert not termios.tcgetattr(slave)[3] & termios.ICANON
+
+
+def test_keys_of_a_line_are_for_terminals_only(path, tmp_path):
+    for name in (path, '/dev/null'):
+        with pytest.raises(qio.Error, match=str(name)) as caught:
+            qio.connect(f'file:{name}?mode=rw&raw=on')
+        assert caught.value.code == -10
+    with pytest.raises(FileNotFoundError):
+        qio.connect(f'file:{tmp_path}/ttyS0?mode=rw&raw=on')
+    assert not (tmp_path / 'ttyS0').exists()
+    assert path.read_bytes() == b'0123456789'
+
+
+@pytest.mark.parametrize('speed, says', [(12345, 'speed: 12345'), (0, 'speed'), ('fast', 'speed')])
+def test_a_speed_that_is_none_is_named(line, speed, says):
+    far, slave = line
+    with pytest.raises(ValueError, match=says):
+        qio.connect(f'file:{os.ttyname(slave)}', mode='rw', speed=speed)
+    far.close()

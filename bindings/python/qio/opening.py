@@ -148,14 +148,25 @@ def _stderr(stderr):
     return {"stderr-fd": number}
 
 
+def _size(size):
+    """The rows and columns of a terminal."""
+    if not (isinstance(size, (tuple, list)) and len(size) == 2 and
+            all(isinstance(n, int) and not isinstance(n, bool) for n in size)):
+        raise TypeError(f"size has to be a tuple of two ints, rows and columns, not {size!r}")
+    return size
+
+
 def command(argv: Sequence[Path], *, env: Mapping[str, str] | None = None,
             cwd: Path | None = None, stderr: str | Descriptor = "inherit",
+            pty: bool = False, size: tuple[int, int] | None = None,
             close_timeout: float | None = 5) -> CommandChannel:
     """Start a program (looked up in PATH, no shell): writing is its standard input, reading its
     standard output.
 
     env: the whole environment, None for ours.  stderr: "inherit", "null", "merge" (with standard
-    output), "pipe" (see CommandChannel.stderr) or a descriptor.  close_timeout: how long close()
+    output), "pipe" (see CommandChannel.stderr) or a descriptor.  pty: the program has a terminal
+    of its own, of size (rows, columns), whose other side the channel is; send_eof() types the
+    end-of-file character, close() hangs up.  close_timeout: how long close()
     waits for it to end, by itself and then after SIGTERM, before it is killed.
     """
     options = _stderr(stderr)
@@ -163,6 +174,12 @@ def command(argv: Sequence[Path], *, env: Mapping[str, str] | None = None,
         raise TypeError("close_timeout has to be a number of seconds or None, "
                         f"not {type(close_timeout).__name__}")
     options["close-timeout"] = _value("close_timeout", close_timeout)
+    if not isinstance(pty, bool):
+        raise TypeError(f"pty has to be a bool, not {type(pty).__name__}")
+    if pty:
+        options["pty"] = "on"
+    if size is not None:
+        options["rows"], options["columns"] = _size(size)
     if env is not None:
         options["env"] = _environment(env)
     if cwd is not None:
