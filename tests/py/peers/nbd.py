@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""NBD and QMP peers: qemu-nbd, qemu-storage-daemon and nbdkit as servers, nbdinfo, nbdcopy and
+qemu-img as clients, all with TLS; and qemu-storage-daemon's character devices both ways.
+
+Owns: their options for the credentials of pki.py.  Servers inherit a socket that listens.  The
+export of a server is called EXPORT.
+"""
+
+import urllib.parse
+
+from pki import PSK_USER
+
+from . import Peer, activated, run
+from .tls import HOST, KINDS
+
+EXPORT = 'disk'
+
+
+def qemu_keys(kind, server, pki, version=None):
+    """The --object option of QEMU's programs; its id is "tls"."""
+    names = {'anon': 'anon', 'psk': 'psk'}
+    object_kind = names.get(kind, 'x509')
+    folder = {'anon': None, 'psk': pki.psk_dir, 'x509-client': pki.dir,
+              'x509': pki.dir if server else pki.ca_dir}[kind]
+    keys = [f'tls-creds-{object_kind},id=tls', f'endpoint={"server" if server else "client"}']
+    if folder:
+        keys.append(f'dir={folder}')
+    if kind == 'psk' and not server:
+        keys.append(f'username={PSK_USER}')
+    if kind in ('anon', 'x509') and server:
+        keys.append('verify-peer=no')
+    if version:
+        keys.append(f'priority=NORMAL:-VERS-ALL:+VERS-TLS{version}')
+    return ['--object', ','.join(keys)]
+
+
+# ---- servers of a unix socket ----
+
+def qemu_nbd(listener, image, kind, pki, version):
+    return activated(['qemu-nbd', '-t', '-f', 'raw', '-r', '-x', EXPORT,
+                      *qemu_keys(kind, True, pki, version), '--tls-creds', 'tls', image], listener)
+
+
+def storage_daemon(listener, image, kind, pki, version):
+    fd = listener.fileno()
+    return Peer(['qemu-storage-daemon', *qemu_keys(kind, True, pki, version),
+                 '--blockdev', f'driver=file,node-name=file,filename={image},read-only=on',
+                 '--blockdev', 'driver=raw,node-name=raw,file=file,read-only=on',
+                 '--nbd-server', f'addr.type=fd,addr.str={fd},tls-creds=tls',
+                 '--export', f'type=nbd,id=e,node-name=raw,name={EXPORT}'], listener=listener)
+
+
+def nbdkit(listener, image, kind, pki, version):
+    """It has no option for the version (the client's decides)."""
+    keys = ([f'--tls-psk={pki.psk_file}'] if kind == 'psk' else
+            [f'--tls-certificates={pki.dir}', *['--tls-verify-peer'] * (kind == 'x509-client')])
+    return activated(['nbdkit', '-f', '-r', '--exit-with-parent', '--tls=require', *keys, 'file',
+                      image], listener)
+
+
+SERVERS = {'qemu-nbd': qemu_nbd, 'qemu-storage-daemon': storage_daemon, 'nbdkit': nbdkit}
+
+
+def server_cells():
+    """nbdkit has no anonymous TLS: --tls=require wants certificates or a key file."""
+    return [(server, kind) for server in SERVERS for kind in KINDS
+            if (server, kind) != ('nbdkit', 'anon')]
+
+
+# ---- clients: give what they read of an export of a unix socket, as text or as a file ----
+
+def nbd_uri(path, kind, pki):
+    query = {'socket': path}
+    if kind == 'psk':
+        query['tls-psk-file'] = pki.psk_file
+    else:
+        query['tls-certificates'] = pki.dir if kind == 'x509-client' else pki.ca_dir
+    user = f'{PSK_USER}@' if kind == 'psk' else ''
+    host = '' if kind == 'psk' else HOST
+    query = urllib.parse.urlencode({key: str(value) for key, value in query.items()}, safe='/')
+    return f'nbds+unix://{user}{host}/{EXPORT}?{query}'
+
+
+def nbdinfo(path, kind, pki):
+    return run('nbdinfo', nbd_uri(path, kind, pki))
+
+
+def nbdcopy(path, kind, pki, target):
+    return run('nbdcopy', nbd_uri(path, kind, pki), target)
+
+
+def qemu_img(path, kind, pki, version, *, verb='info', target=None):
+    keys = f'driver=nbd,server.type=unix,server.path={path},export={EXPORT},tls-creds=tls'
+    if kind.startswith('x509'):
+        keys += f',tls-hostname={HOST}'
+    if verb == 'info':
+        return run('qemu-img', 'info', *qemu_keys(kind, False, pki, version), '--image-opts', keys)
+    return run('qemu-img', 'convert', *qemu_keys(kind, False, pki, version), '--image-opts', keys,
+               '-O', 'raw', target)
+
+
+# ---- QMP, TLS from the first byte ----
+
+class QmpServer(Peer):
+    """qemu-storage-daemon's monitor at an inherited socket."""
+
+    def __init__(self, listener, kind, pki, version):
+        fd = listener.fileno()
+        super().__init__(['qemu-storage-daemon', *qemu_keys(kind, True, pki, version),
+                          '--chardev', f'socket,id=c,fd={fd},server=on,wait=off,tls-creds=tls',
+                          '--monitor', 'chardev=c'], listener=listener)
+
+
+class QmpClient(Peer):
+    """qemu-storage-daemon's monitor, which connects to a TLS server by itself."""
+
+    def __init__(self, port, kind, pki, version):
+        super().__init__(['qemu-storage-daemon', *qemu_keys(kind, False, pki, version),
+                          '--chardev', f'socket,id=c,host={HOST},port={port},ipv6=off,server=off,'
+                          'tls-creds=tls', '--monitor', 'chardev=c'])
