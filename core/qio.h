@@ -10,6 +10,7 @@
 #include <qio/channel-file.h>
 #include <qio/channel-null.h>
 #include <qio/channel-socket.h>
+#include <qio/channel-tls.h>
 #include <qio/channel.h>
 #include <qio/coroutine.h>
 #include <qio/error.h>
@@ -17,6 +18,7 @@
 #include <qio/object.h>
 #include <qio/options.h>
 #include <qio/task.h>
+#include <qio/tls-creds.h>
 #include <qio/uri.h>
 
 #endif
