@@ -267,6 +267,23 @@ static inline int qio_direct_kill(pid_t pid, int signum)
     return kill(pid, signum);
 }
 
+static inline pid_t qio_direct_getpid(void)
+{
+    return getpid();
+}
+
+static inline int qio_direct_getaddrinfo(const char *node, const char *service,
+    const struct addrinfo *hints, struct addrinfo **found)
+{
+    return getaddrinfo(node, service, hints, found);
+}
+
+static inline int qio_direct_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+    void *(*start)(void *), void *opaque)
+{
+    return pthread_create(thread, attr, start, opaque);
+}
+
 static inline int qio_direct_pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 {
     return pthread_sigmask(how, set, old);

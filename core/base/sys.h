@@ -15,7 +15,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
@@ -101,6 +103,11 @@
     X(int, pidfd_open, (pid_t pid, unsigned int flags), (pid, flags)) \
     X(int, pidfd_send_signal, (int pidfd, int signum), (pidfd, signum)) \
     X(int, kill, (pid_t pid, int signum), (pid, signum)) \
+    X(pid_t, getpid, (void), ()) \
+    X(int, getaddrinfo, (const char *node, const char *service, const struct addrinfo *hints, \
+      struct addrinfo **found), (node, service, hints, found)) \
+    X(int, pthread_create, (pthread_t *thread, const pthread_attr_t *attr, \
+      void *(*start)(void *), void *opaque), (thread, attr, start, opaque)) \
     X(int, pthread_sigmask, (int how, const sigset_t *set, sigset_t *old), (how, set, old)) \
     X(int, sigpending, (sigset_t *set), (set)) \
     X(int, sigtimedwait, (const sigset_t *set, siginfo_t *info, const struct timespec *timeout), \

@@ -186,12 +186,15 @@ GIOCondition qio_channel_soft_ready(QIOChannel *ioc, GIOCondition condition);
 void qio_channel_wake_waiters(QIOChannel *ioc, GIOCondition condition, QIOErrorCode reason);
 
 /*
- * Sleeps as one who waits for the channel, whom its close and cancel wake, on a descriptor that is
- * not the channel's yet (connect); -1 = for the time alone.  The caller is inside the channel.
- * Returns: 1 ready, 0 time-out, -1 with errno (ECANCELED; EINTR only if interruptible)
+ * Sleeps as one who waits to write to the channel, whom its close and cancel wake, on descriptors
+ * that are not the channel's yet (connect); none = for the time alone.  Behind the n there is room
+ * for QIO_POLL_OURS more.  The caller is inside the channel.
+ * Returns: > 0 how many are ready (revents set), 0 time-out, -1 with errno (ECANCELED; EINTR only
+ * if interruptible)
  */
-int qio_channel_poll_fd(QIOChannel *ioc, int fd, GIOCondition condition, int64_t deadline_ns,
-                        bool interruptible);
+enum { QIO_POLL_OURS = 2 };
+int qio_channel_poll_fds(QIOChannel *ioc, struct pollfd *fds, int n, int64_t deadline_ns,
+                         bool interruptible);
 
 /*
  * Plain waiting for descriptors that are not one channel's (listeners): poll(2) until the

@@ -36,6 +36,8 @@ void qio_socket_set_remote(QIOChannelSocket *ioc, const struct sockaddr *addr, s
 /* 0 when the channel can get a descriptor, else -1 (CLOSED, BUSY); inside the channel then, to
  * be left with qio_channel_leave(QIO_USE_ONE). */
 int qio_socket_enter_unopened(QIOChannelSocket *ioc, Error **errp);
+/* Leaves again.  Returns: ret, or -1 (CANCELLED) when it was closed meanwhile */
+int qio_socket_leave_opened(QIOChannelSocket *ioc, int ret, Error **errp);
 
 /* qio_channel_socket_new_fd() for a channel that is there already.  0, or -1 (CLOSED, BUSY). */
 int qio_socket_open_fd(QIOChannelSocket *ioc, int fd, Error **errp);

@@ -232,6 +232,16 @@ int qio_socket_enter_unopened(QIOChannelSocket *ioc, Error **errp)
     return 0;
 }
 
+int qio_socket_leave_opened(QIOChannelSocket *ioc, int ret, Error **errp)
+{
+    if (ret == 0 && qio_channel_closing(&ioc->parent)) {
+        qio_error_set(errp, QIO_ERROR_CANCELLED, "the channel was closed while it connected");
+        ret = -1;
+    }
+    qio_channel_leave(&ioc->parent, QIO_USE_ONE, NULL);
+    return ret;
+}
+
 static int open_fd_inside(QIOChannelSocket *ioc, int fd, Error **errp)
 {
     struct sockaddr_storage addr;

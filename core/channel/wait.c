@@ -214,7 +214,7 @@ static int look(QIOChannel *ioc, GIOCondition condition, Error **errp)
     return (int)qio_channel_soft_ready(ioc, condition);
 }
 
-/* One poll of n descriptors, behind which there is room for two of ours.  Returns as poll, with
+/* One poll of n descriptors, behind which there is room for QIO_POLL_OURS.  Returns as poll, with
  * errno. */
 static int poll_as_waiter(QIOWaiter *waiter, struct pollfd *fds, int n, int64_t deadline_ns)
 {
@@ -241,7 +241,7 @@ static int poll_as_waiter(QIOWaiter *waiter, struct pollfd *fds, int n, int64_t 
 static int sleep_once(QIOChannel *ioc, GIOCondition condition, QIOWaiter *waiter,
                       int64_t deadline_ns, bool interruptible, Error **errp)
 {
-    struct pollfd fds[QIO_POLL_MAX + 2];
+    struct pollfd fds[QIO_POLL_MAX + QIO_POLL_OURS];
     int n = watch_fds(ioc, condition, fds);
     int r = poll_as_waiter(waiter, fds, n, deadline_ns);
 
@@ -463,17 +463,15 @@ int qio_channel_get_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out
     return 0;
 }
 
-int qio_channel_poll_fd(QIOChannel *ioc, int fd, GIOCondition condition, int64_t deadline_ns,
-                        bool interruptible)
+int qio_channel_poll_fds(QIOChannel *ioc, struct pollfd *fds, int n, int64_t deadline_ns,
+                         bool interruptible)
 {
-    QIOWaiter waiter = { .condition = condition, .wake_fd = thread_wake_fd() };
-    int n = fd >= 0 ? 1 : 0;
+    QIOWaiter waiter = { .condition = G_IO_OUT, .wake_fd = thread_wake_fd() };
     int number = 0;
-    bool ready = false;
+    int ready = 0;
 
     qio_channel_waiter_add(ioc, &waiter);
     do {
-        struct pollfd fds[3] = { { .fd = fd, .events = (short)condition } };
         int r;
 
         if (atomic_load(&waiter.reason) != 0 || qio_channel_closing(ioc)) {
@@ -485,8 +483,10 @@ int qio_channel_poll_fd(QIOChannel *ioc, int fd, GIOCondition condition, int64_t
             number = errno;
             break;
         }
-        ready = n && r > 0 && fds[0].revents;
-    } while (!ready && (deadline_ns == QIO_NEVER || sys_ms_left(deadline_ns) > 0));
+        for (int i = 0; r > 0 && i < n; i++) {
+            ready += fds[i].revents != 0;
+        }
+    } while (ready == 0 && (deadline_ns == QIO_NEVER || sys_ms_left(deadline_ns) > 0));
     qio_channel_waiter_remove(ioc, &waiter);
     errno = number;
     return number != 0 ? -1 : ready;

@@ -214,6 +214,23 @@ static int spawn_or_errno(pid_t *pid, const char *path, const posix_spawn_file_a
         below->posix_spawn(pid, path, actions, attr, argv, envp);
 }
 
+static int thread_or_errno(pthread_t *thread, const pthread_attr_t *attr,
+                           void *(*start)(void *), void *opaque)
+{
+    Strike now = strike(SEAM_pthread_create);
+
+    return now.number != 0 ? now.number : below->pthread_create(thread, attr, start, opaque);
+}
+
+/* The number is an EAI code. */
+static int names_or_eai(const char *node, const char *service, const struct addrinfo *hints,
+                        struct addrinfo **found)
+{
+    Strike now = strike(SEAM_getaddrinfo);
+
+    return now.number != 0 ? now.number : below->getaddrinfo(node, service, hints, found);
+}
+
 void seam_install(void)
 {
 #define SEAM_PLAIN(ret, name, params, args) .name = plain_##name,
@@ -234,6 +251,8 @@ void seam_install(void)
     failing.close = close_anyway;
     failing.connect = connect_anyway;
     failing.posix_spawn = spawn_or_errno;
+    failing.pthread_create = thread_or_errno;
+    failing.getaddrinfo = names_or_eai;
 
     nfaults = 0;
     atomic_store(&struck, 0);

@@ -38,7 +38,8 @@ void seam_install(void);
 void seam_remove(void);
 
 /*
- * Hits `hit`, `hit`+1, ... of the call (the first is 1) fail with an errno, `times` of them.
+ * Hits `hit`, `hit`+1, ... of the call (the first is 1) fail with an errno (getaddrinfo with an
+ * EAI code), `times` of them.
  * The call is not made, with two exceptions: close() is, since Linux has closed the
  * descriptor whatever it says; connect() with EINTR or EINPROGRESS is, since the kernel
  * goes on connecting then.

@@ -73,6 +73,8 @@ static const FaultRow rows[] = {
     { SEAM_timerfd_settime, { EINVAL } },
     { SEAM_getrandom, { EINTR, ENOSYS } },
     { SEAM_posix_spawn, { EAGAIN, ENOENT, ENOMEM } },
+    { SEAM_pthread_create, { EAGAIN } },
+    { SEAM_getaddrinfo, { EAI_AGAIN, EAI_NONAME, EAI_MEMORY } },
     { SEAM_pidfd_open, { EMFILE, ENOSYS } },
     { SEAM_pidfd_send_signal, { ESRCH } },
     { SEAM_kill, { ESRCH } },
@@ -83,6 +85,7 @@ static const FaultRow rows[] = {
     { SEAM_sigtimedwait, { EINTR } },
     /* These cannot fail with right arguments. */
     { SEAM_clock_gettime, { 0 } },
+    { SEAM_getpid, { 0 } },
     { SEAM_munmap, { 0 } },
     { SEAM_pthread_sigmask, { 0 } },
     { SEAM_sigpending, { 0 } },
@@ -119,10 +122,16 @@ typedef struct Torture {
 
 static Point current = { .call = SEAM_NCALLS };      /* of this process */
 
+static const char *eai_name(int number)
+{
+    return number == EAI_AGAIN ? "EAI_AGAIN" : number == EAI_NONAME ? "EAI_NONAME" : "EAI_MEMORY";
+}
+
 static void name_point(const Point *point, bool cold, char *buf, size_t cap)
 {
     const char *suffix = cold ? ":cold" : "";
-    const char *fault = point->number != 0 ? strerrorname_np(point->number) :
+    const char *fault = point->number > 0 ? strerrorname_np(point->number) :
+        point->number != 0 ? eai_name(point->number) :
         point->how == SEAM_ONE_BYTE ? "one-byte" : "short-by-1";
 
     if (point->times == SEAM_ALWAYS) {
@@ -179,7 +188,8 @@ static bool is_passing(SeamCall call, int number)
     if (call == SEAM_accept4 && number == ECONNABORTED) {
         return true;
     }
-    if (call == SEAM_posix_spawn || (call == SEAM_connect && number == EAGAIN)) {
+    if (call == SEAM_posix_spawn || call == SEAM_pthread_create ||
+        (call == SEAM_connect && number == EAGAIN)) {
         return false;
     }
     return number == 0 || number == EINTR || number == EAGAIN || number == EINPROGRESS;
