@@ -27,7 +27,7 @@ qioh_listener *qioh_listener_open_uri(const char *uri, qioh_options *options, qi
     if (abi_options_copy(options, &settings, error) < 0) {
         return NULL;
     }
-    object = qio_net_listener_open_uri(uri, settings, &err);
+    object = qio_net_listener_open_uri_full(uri, settings, true, &err);
     qio_options_free(settings);
     if (!object) {
         abi_take_error(error, err);

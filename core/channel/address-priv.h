@@ -11,6 +11,9 @@
 
 QIOAddress *qio_address_new_vsock(uint32_t cid, uint32_t port);
 QIOAddress *qio_address_new_fd(int fd);
+QIOAddress *qio_address_new_fd_name(const char *name);
+/* Whether the bytes can be a descriptor's name in LISTEN_FDNAMES. */
+bool qio_address_is_fd_name(const char *name, size_t len);
 
 /* The address that starts at text[from]; an error counts the place of the fault from text[0]. */
 QIOAddress *qio_address_parse_at(const char *text, size_t from, Error **errp);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * channel/address-text.c: addresses as text: tcp://host:port, unix:/path, abstract:name,
- * vsock://cid:port, fd:N.
+ * vsock://cid:port, fd:N, fd:NAME.
  *
  * Owns: the grammar.  Strict: a text that a person could read two ways is refused, and the
  * error names the place, counted in bytes from 0.  What is neither a letter, a digit nor one
@@ -258,15 +258,33 @@ static QIOAddress *parse_vsock(Reader *reader)
     return qio_address_new_vsock((uint32_t)cid, (uint32_t)port);
 }
 
+/* A number, or the name that a service manager gave a descriptor.  What begins with a digit or a
+ * sign is meant as a number; a name that does so has that byte encoded. */
 static QIOAddress *parse_fd(Reader *reader)
 {
+    const char *start = reader->at;
+    QIOAddress *addr = NULL;
     uint64_t fd;
+    size_t len;
+    char *name;
 
-    if (!parse_number(reader, reader->at + strlen(reader->at), INT32_MAX,
-                      "the descriptor has to be a number from 0 to 2147483647", &fd)) {
+    if (*start == '\0' || g_ascii_isdigit(*start) || strchr("+-", *start)) {
+        return parse_number(reader, start + strlen(start), INT32_MAX,
+                            "the descriptor has to be a number from 0 to 2147483647, or a name",
+                            &fd) ? qio_address_new_fd((int)fd) : NULL;
+    }
+    name = decode(reader, start + strlen(start), &len);
+    if (!name) {
         return NULL;
     }
-    return qio_address_new_fd((int)fd);
+    if (qio_address_is_fd_name(name, len)) {
+        addr = qio_address_new_fd_name(name);
+    } else {
+        refuse(reader, start, "the name of a descriptor has 1 to 255 printable ASCII characters, "
+               "and no ':'");
+    }
+    g_free(name);
+    return addr;
 }
 
 static bool skip_prefix(Reader *reader, const char *prefix)
@@ -349,6 +367,21 @@ static void format_inet(GString *out, const QIOAddress *addr)
     g_string_append_printf(out, ":%u", addr->port);
 }
 
+static void format_fd(GString *out, const QIOAddress *addr)
+{
+    if (addr->fd >= 0 || addr->path_len == 0) {
+        g_string_append_printf(out, "fd:%d", addr->fd);
+        return;
+    }
+    g_string_append(out, "fd:");
+    encode(out, addr->path, 1, "._~");
+    if (g_ascii_isdigit(addr->path[0])) {
+        g_string_truncate(out, strlen("fd:"));
+        g_string_append_printf(out, "%%%02X", (unsigned char)addr->path[0]);
+    }
+    encode(out, addr->path + 1, addr->path_len - 1, "-._~");
+}
+
 char *qio_address_format(const QIOAddress *addr)
 {
     GString *out;
@@ -370,7 +403,7 @@ char *qio_address_format(const QIOAddress *addr)
         g_string_append_printf(out, "vsock://%u:%u", addr->cid, addr->port);
         break;
     case QIO_ADDRESS_FD:
-        g_string_append_printf(out, "fd:%d", addr->fd);
+        format_fd(out, addr);
         break;
     }
     return g_string_free(out, FALSE);

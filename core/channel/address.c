@@ -72,6 +72,24 @@ QIOAddress *qio_address_new_fd(int fd)
     return addr;
 }
 
+QIOAddress *qio_address_new_fd_name(const char *name)
+{
+    QIOAddress *addr = qio_address_new_unix(name);
+
+    addr->kind = QIO_ADDRESS_FD;
+    return addr;
+}
+
+bool qio_address_is_fd_name(const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (!g_ascii_isgraph(name[i]) || name[i] == ':') {
+            return false;
+        }
+    }
+    return len >= 1 && len <= 255;
+}
+
 QIOAddress *qio_address_copy(const QIOAddress *addr)
 {
     QIOAddress *copy;
@@ -109,6 +127,12 @@ static bool host_equal(const char *a, const char *b)
     return g_ascii_strcasecmp(a, b) == 0;
 }
 
+static bool bytes_equal(const QIOAddress *a, const QIOAddress *b)
+{
+    return a->path_len == b->path_len &&
+           (a->path_len == 0 || memcmp(a->path, b->path, a->path_len) == 0);
+}
+
 bool qio_address_equal(const QIOAddress *a, const QIOAddress *b)
 {
     if (!a || !b || a == b) {
@@ -122,12 +146,11 @@ bool qio_address_equal(const QIOAddress *a, const QIOAddress *b)
         return a->port == b->port && host_equal(a->host ? a->host : "", b->host ? b->host : "");
     case QIO_ADDRESS_UNIX:
     case QIO_ADDRESS_ABSTRACT:
-        return a->path_len == b->path_len &&
-               (a->path_len == 0 || memcmp(a->path, b->path, a->path_len) == 0);
+        return bytes_equal(a, b);
     case QIO_ADDRESS_VSOCK:
         return a->cid == b->cid && a->port == b->port;
     case QIO_ADDRESS_FD:
-        return a->fd == b->fd;
+        return a->fd == b->fd && (a->fd >= 0 || bytes_equal(a, b));
     }
     return false;
 }
@@ -250,8 +273,7 @@ int qio_address_to_sockaddr(const QIOAddress *addr, struct sockaddr_storage *out
     case QIO_ADDRESS_VSOCK:
         return vsock_to_sockaddr(addr, out);
     case QIO_ADDRESS_FD:
-        qio_error_set(errp, QIO_ERROR_NOTSUP, "fd:%d is a descriptor, not a socket address",
-                      addr->fd);
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "fd: a descriptor is no socket address");
         return -1;
     }
     qio_error_set(errp, QIO_ERROR_INVAL, "kind: %d is no kind of address", (int)addr->kind);

@@ -3,7 +3,7 @@
  * qio/address.h: where a socket connects or listens, as data and as text.
  *
  * Owns: QIOAddress.  The text form is the URI of the same thing (tcp://127.0.0.1:80,
- * tcp://[::1]:80, unix:/path, abstract:name, vsock://cid:port, fd:N); parsing what was
+ * tcp://[::1]:80, unix:/path, abstract:name, vsock://cid:port, fd:N, fd:NAME); parsing what was
  * printed gives an equal address.  No descriptors, no look-ups of names.  Any thread.
  */
 #ifndef QIO_ADDRESS_H
@@ -28,6 +28,7 @@ typedef enum QIOAddressKind {
  * QIOAddress:
  * @host: INET: a numeric IPv4 or IPv6 address without brackets, or a name; "" = any, to listen
  * @path: UNIX: a path of at most 107 bytes; ABSTRACT: the name's @path_len bytes, at most 107
+ *   FD with @fd -1: the name of a descriptor in LISTEN_FDNAMES
  * @port: INET, VSOCK; 0 = chosen by the kernel, to listen
  */
 typedef struct QIOAddress {

@@ -197,6 +197,19 @@ int qio_channel_socket_listen_sockaddr(QIOChannelSocket *ioc, const struct socka
     return qio_socket_listen(ioc, addr, len, backlog, QIO_SOCKET_FAMILIES_DEFAULT, errp);
 }
 
+void qio_socket_move_listener(QIOChannelSocket *to, QIOChannelSocket *from)
+{
+    int fd = from->fd;
+
+    from->fd = -1;
+    to->unlink_path = g_steal_pointer(&from->unlink_path);
+    to->unlink_dev = from->unlink_dev;
+    to->unlink_ino = from->unlink_ino;
+    to->unlink_epoch = from->unlink_epoch;
+    qio_socket_adopt(to, fd, from->family);
+    qio_channel_set_feature(&to->parent, QIO_CHANNEL_FEATURE_LISTEN);
+}
+
 /* ---- accepting ---- */
 
 /* What befell a client that is gone again: the next one may be fine.  EOPNOTSUPP, which is in

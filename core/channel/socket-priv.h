@@ -55,6 +55,10 @@ typedef enum QIOSocketFamilies {
 int qio_socket_listen(QIOChannelSocket *ioc, const struct sockaddr *addr, socklen_t len,
                       int backlog, QIOSocketFamilies families, Error **errp);
 
+/* Moves what one channel listens on to another, which has no descriptor and whose user from inside
+ * this is; nobody else knows the first one. */
+void qio_socket_move_listener(QIOChannelSocket *to, QIOChannelSocket *from);
+
 /* Whether the descriptor listens. */
 bool qio_socket_is_listening(int fd);
 int qio_socket_set_nonblocking(int fd, bool enabled);

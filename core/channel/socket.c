@@ -235,7 +235,7 @@ int qio_socket_enter_unopened(QIOChannelSocket *ioc, Error **errp)
 int qio_socket_leave_opened(QIOChannelSocket *ioc, int ret, Error **errp)
 {
     if (ret == 0 && qio_channel_closing(&ioc->parent)) {
-        qio_error_set(errp, QIO_ERROR_CANCELLED, "the channel was closed while it connected");
+        qio_error_set(errp, QIO_ERROR_CANCELLED, "the channel was closed while it was opened");
         ret = -1;
     }
     qio_channel_leave(&ioc->parent, QIO_USE_ONE, NULL);

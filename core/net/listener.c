@@ -12,6 +12,7 @@
 
 #include "base/sys.h"
 #include "channel/channel-priv.h"
+#include "net/listen.h"
 
 /* ---- the object ---- */
 
@@ -205,44 +206,55 @@ int qio_net_listener_add(QIONetListener *listener, QIOChannelSocket *sioc, Error
     return 0;
 }
 
-static int open_address(QIONetListener *listener, const QIOAddress *addr, int backlog,
-                        const QIOOptions *options, Error **errp)
+static int open_address(QIONetListener *listener, const QIOAddress *addr,
+                        const QIOListenHow *how, Error **errp)
 {
-    QIOChannelSocket *sioc = qio_channel_socket_new();
-    int ret = qio_channel_socket_listen_options(sioc, addr, backlog, options, errp);
+    GPtrArray *made = qio_address_listen(addr, how, errp);
+    int ret = made != NULL ? 0 : -1;
 
-    if (ret == 0) {
-        ret = qio_net_listener_add(listener, sioc, errp);
+    for (guint i = 0; ret == 0 && i < made->len; i++) {
+        ret = qio_net_listener_add(listener, g_ptr_array_index(made, i), errp);
     }
-    qio_object_unref(sioc);
+    if (made != NULL) {
+        g_ptr_array_unref(made);
+    }
     return ret;
 }
 
 int qio_net_listener_open_sync(QIONetListener *listener, const QIOAddress *addr, int backlog,
                                Error **errp)
 {
-    return open_address(listener, addr, backlog, NULL, errp);
+    QIOListenHow how = { .backlog = backlog, .deadline_ns = QIO_NEVER };
+
+    return open_address(listener, addr, &how, errp);
 }
 
-static int open_uri(QIONetListener *listener, const QIOUri *uri, Error **errp)
+static int open_uri(QIONetListener *listener, const QIOUri *uri, bool interruptible,
+                    Error **errp)
 {
+    const QIOOptions *options = uri->options;
+    QIOListenHow how = {
+        .backlog = (int)qio_options_get_int(options, "backlog", SOMAXCONN),
+        .options = options,
+        .deadline_ns = sys_deadline_ns(qio_options_get_ms(options, "timeout",
+                                                          QIO_OPEN_TIMEOUT_MS)),
+        .interruptible = interruptible,
+    };
+
     if (uri->address == NULL) {
         qio_error_set(errp, QIO_ERROR_INVAL, "%s: cannot be listened on",
                       qio_scheme_name(uri->scheme));
         return -1;
     }
-    if (!qio_address_check_family(uri->address, uri->options, errp) ||
-        !qio_uri_check_layers(uri, errp)) {
+    if (!qio_uri_check_layers(uri, errp)) {
         return -1;
     }
-    qio_net_listener_set_name(listener, qio_options_get_str(uri->options, "name", NULL));
-    return open_address(listener, uri->address,
-                        (int)qio_options_get_int(uri->options, "backlog", SOMAXCONN),
-                        uri->options, errp);
+    qio_net_listener_set_name(listener, qio_options_get_str(options, "name", NULL));
+    return open_address(listener, uri->address, &how, errp);
 }
 
-QIONetListener *qio_net_listener_open_uri(const char *text, const QIOOptions *options,
-                                          Error **errp)
+QIONetListener *qio_net_listener_open_uri_full(const char *text, const QIOOptions *options,
+                                               bool interruptible, Error **errp)
 {
     QIOUri *uri = qio_uri_parse_allowed(text, options, errp);
     QIONetListener *listener;
@@ -251,12 +263,18 @@ QIONetListener *qio_net_listener_open_uri(const char *text, const QIOOptions *op
         return NULL;
     }
     listener = qio_net_listener_new();
-    if (open_uri(listener, uri, errp) < 0) {
+    if (open_uri(listener, uri, interruptible, errp) < 0) {
         qio_object_unref(listener);
         listener = NULL;
     }
     qio_uri_free(uri);
     return listener;
+}
+
+QIONetListener *qio_net_listener_open_uri(const char *text, const QIOOptions *options,
+                                          Error **errp)
+{
+    return qio_net_listener_open_uri_full(text, options, false, errp);
 }
 
 /* ---- accepting ---- */

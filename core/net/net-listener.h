@@ -31,16 +31,21 @@ QIONetListener *qio_net_listener_new(void);
  * NAME-client, for debugging; copies; NULL clears. */
 void qio_net_listener_set_name(QIONetListener *listener, const char *name);
 /** qio_net_listener_open_sync: listens on @addr with @backlog (at least 1); may be called again
- * for more.  A unix path that a dead listener left is replaced; one that is alive or no socket
+ * for more.  A name is listened on at every address that it stands for and that can be, all on one
+ * port.  A unix path that a dead listener left is replaced; one that is alive or no socket
  * stays (SYSTEM, EADDRINUSE); an empty one is made up.  Returns: 0, or -1 (INVAL, CLOSED,
- * NOTSUP: a host name; LIMIT: a loop watches it and it has 4; SYSTEM) */
+ * RESOLVE; LIMIT: a loop watches it and it has 4; SYSTEM) */
 int qio_net_listener_open_sync(QIONetListener *listener, const QIOAddress *addr, int backlog,
                                Error **errp);
-/** qio_net_listener_open_uri: a new listener as a URI of a socket scheme says; the address it
- * chose is qio_net_listener_get_address().  Errors as qio_channel_open_uri().  Returns: one
- * reference to the caller, or NULL */
+/** qio_net_listener_open_uri, qio_net_listener_open_uri_full: a new listener as a URI of a socket
+ * scheme says; the addresses it chose are qio_net_listener_get_address().  fd:NAME is what a
+ * service manager passed under that name (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES).  Looking a name
+ * up takes at most the key "timeout"; a signal ends it (_full, when @interruptible).  Errors as
+ * qio_channel_open_uri().  Returns: one reference to the caller, or NULL */
 QIONetListener *qio_net_listener_open_uri(const char *uri, const QIOOptions *options,
                                           Error **errp);
+QIONetListener *qio_net_listener_open_uri_full(const char *uri, const QIOOptions *options,
+                                               bool interruptible, Error **errp);
 /** qio_net_listener_add: takes a reference on a listening channel, which from then on is the
  * listener's to close.  Returns: 0, or -1 (INVAL: it does not listen; CLOSED; LIMIT; SYSTEM) */
 int qio_net_listener_add(QIONetListener *listener, QIOChannelSocket *sioc, Error **errp);

@@ -58,9 +58,16 @@ int qio_channel_socket_apply_options(QIOChannelSocket *ioc, const QIOOptions *op
                                      Error **errp);
 /* Whether the keys ipv4 and ipv6 leave the address (not INET: any) usable; INVAL if not. */
 bool qio_address_check_family(const QIOAddress *addr, const QIOOptions *options, Error **errp);
-/* qio_channel_socket_listen_sync() with the keys ipv4, ipv6, nodelay, keep-alive; accepted
- * channels inherit the latter two. */
-int qio_channel_socket_listen_options(QIOChannelSocket *ioc, const QIOAddress *addr, int backlog,
-                                      const QIOOptions *options, Error **errp);
+/* That, and whether it can be connected to at all. */
+bool qio_address_check_target(const QIOAddress *addr, const QIOOptions *options, Error **errp);
+/* qio_channel_socket_connect_timeout() with the keys ipv4, ipv6, numeric, nodelay, keep-alive. */
+int qio_channel_socket_connect_options(QIOChannelSocket *ioc, const QIOAddress *addr,
+                                       const QIOOptions *options, int64_t deadline_ns,
+                                       bool interruptible, Error **errp);
+/* An address of the kind FD as a channel of its own, or in one. */
+QIOChannel *qio_address_open_fd(const QIOAddress *addr, Error **errp);
+int qio_socket_connect_fd(QIOChannelSocket *ioc, const QIOAddress *addr, Error **errp);
+/* Puts what was asked for in front of an error, which names what a name stood for. */
+void qio_address_prepend(Error *err, const QIOAddress *addr);
 
 #endif

@@ -281,15 +281,10 @@ static QIOChannel *open_exec(const QIOUri *uri, Error **errp)
 static QIOChannel *open_socket(const QIOUri *uri, int64_t deadline_ns, bool interruptible,
                                Error **errp)
 {
-    QIOChannelSocket *ioc;
+    QIOChannelSocket *ioc = qio_channel_socket_new();
 
-    if (!qio_address_check_family(uri->address, uri->options, errp)) {
-        return NULL;
-    }
-    ioc = qio_channel_socket_new();
-    if (qio_channel_socket_connect_timeout(ioc, uri->address, sys_ms_left(deadline_ns),
-                                           interruptible, errp) < 0 ||
-        qio_channel_socket_apply_options(ioc, uri->options, errp) < 0) {
+    if (qio_channel_socket_connect_options(ioc, uri->address, uri->options, deadline_ns,
+                                           interruptible, errp) < 0) {
         qio_object_unref(ioc);
         return NULL;
     }
@@ -306,7 +301,7 @@ static QIOChannel *open_scheme(const QIOUri *uri, int64_t deadline_ns, bool inte
     case QIO_SCHEME_VSOCK:
         return open_socket(uri, deadline_ns, interruptible, errp);
     case QIO_SCHEME_FD:
-        return qio_channel_new_fd(uri->address->fd, errp);
+        return qio_address_open_fd(uri->address, errp);
     case QIO_SCHEME_FILE:
         return open_file(uri, interruptible, errp);
     case QIO_SCHEME_EXEC:

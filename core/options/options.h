@@ -12,7 +12,9 @@
  *   all schemes   name; timeout (seconds for opening in all, default 30); allow* (not in a URI:
  *                 what the caller lets a URI open, by default net, unix, vsock, fd, file, null,
  *                 buffer; exec and all besides)
- *   tcp           nodelay, keep-alive (of a listener: of its clients), ipv4, ipv6, backlog
+ *   tcp           nodelay, keep-alive (of a listener: of its clients), ipv4, ipv6 (off: not that
+ *                 family), numeric (on: no look-up of a name), backlog, to (a listener takes the
+ *                 first port that is free, up to and with this one)
  *   unix abstract vsock   backlog
  *   file          mode = r, w (made empty), rw (kept), a (appended to), the last three create
  *                 it; permissions (octal, less the umask, default 666); of a terminal line:

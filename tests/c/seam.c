@@ -275,6 +275,11 @@ void seam_set_below(const QIOSysTable *table)
     below = table;
 }
 
+const QIOSysTable *seam_get_below(void)
+{
+    return below != NULL ? below : &test_sys_checked;
+}
+
 static void add_fault(Fault fault)
 {
     CHECK_INT(nfaults, <, MAX_FAULTS);

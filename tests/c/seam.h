@@ -59,7 +59,8 @@ const char *seam_name(SeamCall call);
 /* Moves bytes, so that seam_shorten() means something. */
 bool seam_is_transfer(SeamCall call);
 
-/* For the test clock: what the seam calls when nothing is to go wrong. */
+/* For the test clock and names: what the seam calls when nothing is to go wrong. */
 void seam_set_below(const QIOSysTable *table);
+const QIOSysTable *seam_get_below(void);
 
 #endif

@@ -42,6 +42,10 @@ static const Good good[] = {
     { "vsock://4294967295:4294967295" },
     { "fd:0" },
     { "fd:2147483647" },
+    { "fd:web" },
+    { "fd:%33rd" },
+    { "fd:%2D-." },
+    { "fd:a/b@c", "fd:a%2Fb%40c" },
 };
 
 TEST(good_texts)
@@ -123,6 +127,9 @@ static const Bad bad[] = {
     { "fd:-1", "the descriptor" },
     { "fd:2147483648", "the descriptor" },
     { "fd:0x1", "the descriptor" },
+    { "fd:web:", "at position 3: the name of a descriptor" },
+    { "fd:a%20b", "the name of a descriptor" },
+    { "fd:caf\xc3\xa9", "the name of a descriptor" },
 };
 
 TEST(bad_texts_name_the_place)
@@ -260,6 +267,7 @@ TEST(equal)
     static const char *const texts[] = {
         "tcp://[::1]:80", "tcp://[::1]:81", "tcp://127.0.0.1:80", "unix:/a", "unix:/b",
         "abstract:/a", "vsock://1:2", "vsock://2:2", "fd:1", "fd:2",
+        "fd:a", "fd:b",
     };
     QIOAddress *long_form = qio_address_parse("tcp://[0:0:0:0:0:0:0:1]:80", NULL);
     QIOAddress *short_form = qio_address_parse("tcp://[::1]:80", NULL);

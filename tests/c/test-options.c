@@ -49,11 +49,12 @@ TEST(register_is_in_order_and_complete)
     static const char *const expected[] = {
         "allow", "arg", "backlog", "close-timeout", "columns", "cwd", "env",
         "handshake-timeout", "ipv4", "ipv6", "keep-alive",
-        "mode", "name", "nodelay", "permissions", "pty", "raw", "rows", "speed", "stderr",
-        "stderr-fd", "timeout",
+        "mode", "name", "nodelay", "numeric", "permissions", "pty", "raw", "rows", "speed",
+        "stderr", "stderr-fd", "timeout",
         "tls-acl", "tls-alpn", "tls-anon", "tls-ca", "tls-cert", "tls-creds", "tls-crl", "tls-dir",
         "tls-hostname", "tls-key", "tls-password", "tls-priority", "tls-psk-file", "tls-psk-key",
-        "tls-psk-user", "tls-relaxed", "tls-resume", "tls-sanity", "tls-verify", "ws-deflate",
+        "tls-psk-user", "tls-relaxed", "tls-resume", "tls-sanity", "tls-verify", "to",
+        "ws-deflate",
         "ws-header", "ws-host", "ws-max-inflated", "ws-max-message", "ws-mode", "ws-origin",
         "ws-path", "ws-protocol", "ws-request",
     };
