@@ -52,14 +52,17 @@ int qio_channel_socket_listen_sockaddr(QIOChannelSocket *ioc, const struct socka
 
 /** qio_channel_socket_connect_sync, qio_channel_socket_connect_timeout:
  * qio_channel_socket_connect_sockaddr() to an address; the first waits as long as it takes and
- * hides signals.  FD is a connected socket, taken on success only.  Returns: 0, or -1 (INVAL: an
- * address to listen on; NOTSUP: a host name) */
+ * hides signals.  A host name is looked up, by a thread of the resolver's, and its addresses race:
+ * the families take turns, a new attempt begins every 250 ms or when one has failed, the first
+ * connection is taken (RFC 8305).  FD is a connected socket, taken on success only.  Returns: 0, or
+ * -1 (INVAL: an address to listen on; RESOLVE) */
 int qio_channel_socket_connect_sync(QIOChannelSocket *ioc, const QIOAddress *addr, Error **errp);
 int qio_channel_socket_connect_timeout(QIOChannelSocket *ioc, const QIOAddress *addr,
                                        int timeout_ms, bool interruptible, Error **errp);
 /** qio_channel_socket_listen_sync: qio_channel_socket_listen_sockaddr() on an address; @backlog as
- * for listen(2), at least 1.  No host is every address of both families, port 0 and an empty unix
- * path are chosen; FD is a listening socket, taken on success only. */
+ * for listen(2), at least 1.  No host is every address of both families; of a host name it is the
+ * first address that can be listened on (a listener takes all); port 0 and an empty unix path are
+ * chosen; FD is a listening socket, taken on success only. */
 int qio_channel_socket_listen_sync(QIOChannelSocket *ioc, const QIOAddress *addr, int backlog,
                                    Error **errp);
 /** qio_channel_socket_get_local_address, qio_channel_socket_get_remote_address: the address as

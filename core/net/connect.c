@@ -141,7 +141,7 @@ void qio_address_prepend(Error *err, const QIOAddress *addr)
 {
     char *text;
 
-    if (qio_address_is_name(addr) && qio_error_get_code(err) != QIO_ERROR_RESOLVE) {
+    if (qio_address_is_name(addr)) {
         text = qio_address_format(addr);
         qio_error_prepend(err, "%s: ", text);
         g_free(text);
@@ -154,14 +154,19 @@ static int connect_inside(QIOChannelSocket *ioc, const QIOAddress *addr,
 {
     QIOSockaddr *found;
     int count = qio_address_resolve(addr, options, ioc, deadline_ns, interruptible, &found, errp);
+    Error *err = NULL;
     int ret;
 
     if (count < 0) {
         return -1;
     }
     ret = qio_connect_run(qio_connect_new(found, (size_t)count), ioc, deadline_ns, interruptible,
-                          errp);
+                          &err);
     g_free(found);
+    if (ret < 0) {
+        qio_address_prepend(err, addr);
+        qio_error_propagate(errp, err);
+    }
     return ret;
 }
 
@@ -169,7 +174,6 @@ int qio_channel_socket_connect_options(QIOChannelSocket *ioc, const QIOAddress *
                                        const QIOOptions *options, int64_t deadline_ns,
                                        bool interruptible, Error **errp)
 {
-    Error *err = NULL;
     int ret;
 
     if (!qio_address_check_target(addr, options, errp)) {
@@ -181,14 +185,9 @@ int qio_channel_socket_connect_options(QIOChannelSocket *ioc, const QIOAddress *
     if (qio_socket_enter_unopened(ioc, errp) < 0) {
         return -1;
     }
-    ret = connect_inside(ioc, addr, options, deadline_ns, interruptible, &err);
-    ret = qio_socket_leave_opened(ioc, ret, &err);
-    if (ret < 0) {
-        qio_address_prepend(err, addr);
-        qio_error_propagate(errp, err);
-        return -1;
-    }
-    return qio_channel_socket_apply_options(ioc, options, errp);
+    ret = connect_inside(ioc, addr, options, deadline_ns, interruptible, errp);
+    ret = qio_socket_leave_opened(ioc, ret, errp);
+    return ret < 0 ? -1 : qio_channel_socket_apply_options(ioc, options, errp);
 }
 
 int qio_channel_socket_connect_timeout(QIOChannelSocket *ioc, const QIOAddress *addr,

@@ -70,10 +70,11 @@ void qio_uri_free(QIOUri *uri);
  * @options: keys on top of the URI's, which win over it; "allow" only counts here; or NULL
  * @interruptible: a signal ends the wait with INTR, else it goes on
  *
- * Opens and connects, within the time-out (key "timeout", 30 s by default).  Takes the
- * descriptor of fd:N on success only.
+ * Opens and connects, within the time-out (key "timeout", 30 s by default).  A host name is looked
+ * up, and its addresses race (RFC 8305).  Takes the descriptor of fd:N (or fd:NAME, what a service
+ * manager passed under that name) on success only.
  * Returns: a channel, or NULL: INVAL (the URI or an option), SYSTEM (the system refused; EACCES
- * when "allow" does not name what the URI opens), NOTSUP (a host name, a layer), TIMEOUT, INTR
+ * when "allow" does not name what the URI opens), RESOLVE, NOTSUP (a layer), TIMEOUT, INTR
  */
 QIOChannel *qio_channel_open_uri(const char *uri, const QIOOptions *options, bool interruptible,
                                  Error **errp);
