@@ -11,6 +11,7 @@
 #include <qio/channel-null.h>
 #include <qio/channel-socket.h>
 #include <qio/channel-tls.h>
+#include <qio/channel-websock.h>
 #include <qio/channel.h>
 #include <qio/coroutine.h>
 #include <qio/error.h>
