@@ -52,8 +52,8 @@ typedef struct QIOWsDecoder {
 
 /*
  * Goes on with the header.  Returns: how many bytes belong to it; the decoder's `whole` says
- * whether it ended with them (the next call starts another).  -1: `problem` is set, and nothing may be fed
- * any more.
+ * whether it ended with them (the next call starts another).  -1: `problem` is set, and nothing
+ * may be fed any more.
  */
 ssize_t qio_ws_decode(QIOWsDecoder *decoder, const void *bytes, size_t len);
 

@@ -3,8 +3,8 @@
  * websock/handshake.c: the handshake as steps, and its deadline.
  *
  * Owns: the order of phases (a server reads, may ask, writes; a client writes, reads), and the
- * timer that is the deadline for whoever waits, however: it is made when a step first has to wait and
- * closed when the handshake ends.  Rule: a handshake that failed has failed for good.
+ * timer that is the deadline for whoever waits, however: it is made when a step first has to wait
+ * and closed when the handshake ends.  Rule: a handshake that failed has failed for good.
  */
 #include <string.h>
 #include "websock/websock-priv.h"
