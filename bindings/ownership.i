@@ -2,14 +2,21 @@
  * Owned results by the verb of the function; *_unref gives a handle up. */
 %newobject qioh_options_new;
 %delobject qioh_options_unref;
+%newobject qioh_creds_new_x509;
+%newobject qioh_creds_new_psk;
+%newobject qioh_creds_new_anon;
+%delobject qioh_creds_unref;
 %newobject qioh_channel_open_uri;
 %newobject qioh_channel_new_fd;
 %newobject qioh_channel_new_file;
 %newobject qioh_channel_new_command;
 %newobject qioh_channel_new_buffer;
 %newobject qioh_channel_new_null;
+%newobject qioh_channel_new_tls_client;
+%newobject qioh_channel_new_tls_server;
 %newobject qioh_channel_ref;
 %delobject qioh_channel_unref;
+%newobject qioh_channel_take_transport;
 %newobject qioh_channel_take_stderr;
 %newobject qioh_listener_open_uri;
 %newobject qioh_listener_accept;

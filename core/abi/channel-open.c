@@ -99,6 +99,7 @@ void abi_channel_destroyed(void *object, uint64_t token)
         g_object_set_qdata(object, token_quark(), NULL);
     }
     pthread_mutex_unlock(&tokens_lock);
+    abi_layer_drop_handle(object);
     g_object_unref(object);
 }
 

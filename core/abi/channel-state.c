@@ -15,6 +15,8 @@
 #include <qio/channel-file.h>
 #include <qio/channel-null.h>
 #include <qio/channel-socket.h>
+#include <qio/channel-tls.h>
+#include "channel/layer.h"
 
 bool abi_channel_is(QIOChannel *ioc, const char *type_name, GType *cache)
 {
@@ -25,6 +27,19 @@ bool abi_channel_is(QIOChannel *ioc, const char *type_name, GType *cache)
         __atomic_store_n(cache, type, __ATOMIC_RELAXED);
     }
     return type && g_type_is_a(G_OBJECT_TYPE(ioc), type);
+}
+
+int32_t abi_channel_pin_class(qioh_channel *channel, const char *type_name, GType *cache,
+                              const char *name, QIOChannel **ioc, qioh_error *error)
+{
+    int32_t status = abi_channel_pin(channel, ioc, error);
+
+    if (status == 0 && !abi_channel_is(*ioc, type_name, cache)) {
+        status = abi_fail(error, QIOH_E_WRONGTYPE, "channel: it has to be a %s channel, not one of "
+                          "type '%s'", name, G_OBJECT_TYPE_NAME(*ioc));
+        abi_unpin(channel);
+    }
+    return status;
 }
 
 int32_t abi_check_condition(uint32_t condition, qioh_error *error)
@@ -276,6 +291,7 @@ qioh_status qioh_channel_get_kind(qioh_channel *channel, qioh_error *error)
         { TYPE_QIO_CHANNEL_COMMAND, QIOH_CHANNEL_COMMAND, 0 },
         { TYPE_QIO_CHANNEL_BUFFER, QIOH_CHANNEL_BUFFER, 0 },
         { TYPE_QIO_CHANNEL_NULL, QIOH_CHANNEL_NULL, 0 },
+        { TYPE_QIO_CHANNEL_TLS, QIOH_CHANNEL_TLS, 0 },
     };
     QIOChannel *ioc;
     int32_t kind = abi_channel_pin(channel, &ioc, error);
@@ -326,17 +342,38 @@ qioh_ssize qioh_channel_get_name(qioh_channel *channel, char *buf, size_t cap,
 
 /* ---- addresses ---- */
 
-static QIOAddress *address_of(QIOChannel *ioc, bool remote, Error **errp)
+/* The socket that carries a channel, under all its layers, with a reference; NULL with NOTSUP when
+ * it is another kind of channel. */
+static QIOChannelSocket *socket_of(QIOChannel *ioc, const char *what, Error **errp)
 {
     static GType socket_type;
+    QIOChannel *below = g_object_ref(ioc);
 
-    if (!abi_channel_is(ioc, TYPE_QIO_CHANNEL_SOCKET, &socket_type)) {
-        qio_error_set(errp, QIO_ERROR_NOTSUP, "a channel of type '%s' has no address",
-                      G_OBJECT_TYPE_NAME(ioc));
+    while (below && !abi_channel_is(below, TYPE_QIO_CHANNEL_SOCKET, &socket_type)) {
+        QIOChannel *layer = below;
+
+        below = qio_layer_ref_below(layer);
+        if (!below) {
+            qio_error_set(errp, QIO_ERROR_NOTSUP, "a channel of type '%s' has no %s",
+                          G_OBJECT_TYPE_NAME(layer), what);
+        }
+        g_object_unref(layer);
+    }
+    return (QIOChannelSocket *)below;
+}
+
+static QIOAddress *address_of(QIOChannel *ioc, bool remote, Error **errp)
+{
+    QIOChannelSocket *sioc = socket_of(ioc, "address", errp);
+    QIOAddress *address;
+
+    if (!sioc) {
         return NULL;
     }
-    return remote ? qio_channel_socket_get_remote_address((QIOChannelSocket *)ioc, errp)
-                  : qio_channel_socket_get_local_address((QIOChannelSocket *)ioc, errp);
+    address = remote ? qio_channel_socket_get_remote_address(sioc, errp)
+                     : qio_channel_socket_get_local_address(sioc, errp);
+    g_object_unref(sioc);
+    return address;
 }
 
 static qioh_ssize copy_address(qioh_channel *channel, bool remote, char *buf, size_t cap,
@@ -370,7 +407,7 @@ qioh_ssize qioh_channel_get_peer_address(qioh_channel *channel, char *buf, size_
 qioh_status qioh_channel_get_peer_cred(qioh_channel *channel, int32_t *pid, uint32_t *uid,
                                        uint32_t *gid, qioh_error *error)
 {
-    static GType socket_type;
+    QIOChannelSocket *sioc;
     Error *err = NULL;
     QIOChannel *ioc;
     pid_t peer_pid;
@@ -386,12 +423,10 @@ qioh_status qioh_channel_get_peer_cred(qioh_channel *channel, int32_t *pid, uint
     if (status != 0) {
         return status;
     }
-    if (!abi_channel_is(ioc, TYPE_QIO_CHANNEL_SOCKET, &socket_type)) {
-        qio_error_set(&err, QIO_ERROR_NOTSUP, "a channel of type '%s' has no peer to ask for",
-                      G_OBJECT_TYPE_NAME(ioc));
-    } else {
-        result = qio_channel_socket_get_peer_cred((QIOChannelSocket *)ioc, &peer_pid, &peer_uid,
-                                                  &peer_gid, &err);
+    sioc = socket_of(ioc, "peer to ask for", &err);
+    if (sioc) {
+        result = qio_channel_socket_get_peer_cred(sioc, &peer_pid, &peer_uid, &peer_gid, &err);
+        g_object_unref(sioc);
     }
     if (result == 0) {
         *pid = peer_pid;

@@ -52,6 +52,13 @@ qioh_channel *abi_channel_wrap(QIOChannel *ioc, Error *err, qioh_error *error);
 /* Whether the channel is of a class, or one derived from it. */
 bool abi_channel_is(QIOChannel *ioc, const char *type_name, GType *cache);
 
+/* Pins a channel of a class, or one derived from it; WRONGTYPE for others. */
+int32_t abi_channel_pin_class(qioh_channel *channel, const char *type_name, GType *cache,
+                              const char *name, QIOChannel **ioc, qioh_error *error);
+
+/* Lets go of the handle of the channel below that qioh_channel_get_transport() gave out. */
+void abi_layer_drop_handle(QIOChannel *ioc);
+
 /* 0, or INVAL: bits that are none of ABI_CONDITIONS, or no bit. */
 int32_t abi_check_condition(uint32_t condition, qioh_error *error);
 /* 0, or INVAL: below -1. */

@@ -114,6 +114,23 @@ int32_t abi_take_error(qioh_error *error, Error *err)
     return code;
 }
 
+int abi_give_error(Error **errp, int32_t result, const qioh_error *error)
+{
+    QIOErrorCode code = result < QIOH_E_TLS_TRUNCATED ? QIO_ERROR_CALLBACK : (QIOErrorCode)result;
+    const char *message = error->message;
+    size_t len = strnlen(message, sizeof(error->message));
+
+    if (len == 0 || len == sizeof(error->message) || !g_utf8_validate(message, -1, NULL)) {
+        message = "a function of the caller failed";
+    }
+    if (code == QIO_ERROR_SYSTEM && error->sys_errno > 0) {
+        qio_error_set_errno(errp, error->sys_errno, "%s", message);
+    } else {
+        qio_error_set(errp, code == QIO_ERROR_AGAIN ? QIO_ERROR_CALLBACK : code, "%s", message);
+    }
+    return -1;
+}
+
 void abi_copy_error(qioh_error *error, const qioh_error *from)
 {
     if (error) {
@@ -121,11 +138,21 @@ void abi_copy_error(qioh_error *error, const qioh_error *from)
     }
 }
 
-qioh_ssize abi_copy_out(const char *text, size_t len, char *buf, size_t cap, qioh_error *error)
+int32_t abi_check_out(const void *buf, size_t cap, qioh_error *error)
 {
     if (!buf && cap > 0) {
         return abi_fail(error, QIOH_E_INVAL, "buf is NULL with a cap of %zu: (NULL, 0) asks for "
                         "the length", cap);
+    }
+    return 0;
+}
+
+qioh_ssize abi_copy_out(const char *text, size_t len, char *buf, size_t cap, qioh_error *error)
+{
+    int32_t status = abi_check_out(buf, cap, error);
+
+    if (status != 0) {
+        return status;
     }
     if (!buf) {
         return (qioh_ssize)len;

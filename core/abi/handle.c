@@ -32,7 +32,7 @@ static const AbiKind kinds[] = {
     [QIOH_KIND_WATCH] = { "watch", NULL, abi_watch_destroyed },
     [QIOH_KIND_TASK] = { "task", NULL, NULL },
     [QIOH_KIND_FDSET] = { "fdset", NULL, abi_fdset_destroyed },
-    [QIOH_KIND_CREDS] = { "creds", NULL, NULL },
+    [QIOH_KIND_CREDS] = { "creds", NULL, abi_creds_destroyed },
     [QIOH_KIND_OPTIONS] = { "options", NULL, abi_options_destroyed },
     [QIOH_KIND_CLOSURE] = { "closure", NULL, NULL },
 };

@@ -23,6 +23,7 @@ void abi_loop_retired(void *object);
 void abi_loop_destroyed(void *object, uint64_t token);
 void abi_watch_destroyed(void *object, uint64_t token);
 void abi_fdset_destroyed(void *object, uint64_t token);
+void abi_creds_destroyed(void *object, uint64_t token);
 void abi_options_destroyed(void *object, uint64_t token);
 
 #endif

@@ -85,7 +85,7 @@ qioh_channel *qioh_listener_accept(qioh_listener *listener, int32_t timeout_ms,
     if (abi_check_timeout(timeout_ms, error) < 0 || listener_pin(listener, &object, error) < 0) {
         return NULL;
     }
-    client = (QIOChannel *)qio_net_listener_accept(object, timeout_ms, true, &err);
+    client = qio_net_listener_accept_channel(object, timeout_ms, true, &err);
     abi_unpin(listener);
     return abi_channel_wrap(client, err, error);
 }
@@ -94,16 +94,21 @@ qioh_ssize qioh_listener_get_address(qioh_listener *listener, uint32_t index, ch
                                      size_t cap, qioh_error *error)
 {
     QIONetListener *object;
-    QIOAddress *address;
     Error *err = NULL;
+    char *text;
     qioh_ssize len = listener_pin(listener, &object, error);
 
     if (len < 0) {
         return len;
     }
-    address = qio_net_listener_get_address(object, index, &err);
+    text = qio_net_listener_get_uri(object, index, &err);
     abi_unpin(listener);
-    return abi_copy_address(address, err, buf, cap, error);
+    if (!text) {
+        return abi_take_error(error, err);
+    }
+    len = abi_copy_out(text, strlen(text), buf, cap, error);
+    g_free(text);
+    return len;
 }
 
 qioh_status qioh_listener_get_fd(qioh_listener *listener, uint32_t index, qioh_error *error)

@@ -9,6 +9,7 @@
 #include "abi/error.h"
 #include "abi/handle.h"
 #include "abi/kind.h"
+#include <qio/uri.h>
 
 typedef struct AbiOptions {
     atomic_flag busy;
@@ -126,6 +127,19 @@ qioh_status qioh_options_set_bytes(qioh_options *options, const char *key, const
         return status;
     }
     status = qio_options_set_bytes(object->settings, key, buf, len, &err);
+    return options_done(options, object, status, err, error);
+}
+
+int32_t abi_options_set_creds(qioh_options *options, QIOTlsCreds *creds, qioh_error *error)
+{
+    AbiOptions *object;
+    Error *err = NULL;
+    int32_t status = options_enter(options, &object, error);
+
+    if (status != 0) {
+        return status;
+    }
+    status = qio_options_set_creds(object->settings, creds, &err);
     return options_done(options, object, status, err, error);
 }
 

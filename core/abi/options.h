@@ -10,7 +10,10 @@
 
 #include <qio/options.h>
 #include <qio/qioh.h>
+#include <qio/tls-creds.h>
 
+/* Sets the key tls-creds; 0, or a code. */
+int32_t abi_options_set_creds(qioh_options *options, QIOTlsCreds *creds, qioh_error *error);
 /* A copy for the caller to qio_options_free(); NULL options give NULL.  0, or a code. */
 int32_t abi_options_copy(qioh_options *options, QIOOptions **copy, qioh_error *error);
 

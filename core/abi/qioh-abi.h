@@ -29,6 +29,7 @@ typedef struct qioh_loop qioh_loop;
 typedef struct qioh_watch qioh_watch;
 typedef struct qioh_task qioh_task;            /* in qioh_event only so far */
 typedef struct qioh_fdset qioh_fdset;
+typedef struct qioh_creds qioh_creds;
 typedef struct qioh_options qioh_options;
 
 typedef int32_t qioh_status;
@@ -178,6 +179,15 @@ typedef int32_t (*qioh_timer_fn)(qioh_watch *watch, void *user_data, qioh_error 
 /* 0 done, < 0 failed */
 typedef int32_t (*qioh_defer_fn)(qioh_loop *loop, void *user_data, qioh_error *error);
 
+/* both run inside the call that shakes hands, with the TLS channel locked: it answers them BUSY */
+
+/* length of the key put into (key, cap), 0 for an unknown user; creds is stale once given up */
+typedef int32_t (*qioh_psk_fn)(qioh_creds *creds, const char *user, void *key, size_t cap,
+                               void *user_data, qioh_error *error);
+/* 1 let in, 0 refuse */
+typedef int32_t (*qioh_authorize_fn)(qioh_channel *channel, const char *identity,
+                                     void *user_data, qioh_error *error);
+
 /* ---- library [any thread] ---- */
 
 /* QIOH_ABI_VERSION of the library; a binding compares it with its own when it loads */
@@ -209,8 +219,33 @@ qioh_status qioh_options_add_str(qioh_options *options, const char *key, const c
 /* PEM text, passwords, keys: material that no URI can carry */
 qioh_status qioh_options_set_bytes(qioh_options *options, const char *key, const void *buf,
                                    size_t len, qioh_error *error);
+/* credentials for the TLS layers of a URI, in the place of its keys; copied by reference */
+qioh_status qioh_options_set_creds(qioh_options *options, qioh_creds *creds, qioh_error *error);
 /* gives the handle up [any thread] */
 void qioh_options_unref(qioh_options *options);
+
+/* ---- credentials [any thread]: of one end of TLS, for any number of channels; what they are is
+   read and checked when they are made: E_TLS with a number from 256 up where a certificate is at
+   fault ---- */
+
+/* certificates: tls-dir, or tls-ca tls-cert tls-key tls-crl as paths or, by options_set_bytes,
+   PEM; tls-password tls-verify tls-sanity tls-priority; a client without authority trusts the
+   system's */
+qioh_creds *qioh_creds_new_x509(qioh_options *options, int32_t server, qioh_error *error);
+/* shared keys: tls-psk-file tls-psk-user tls-psk-key tls-priority, or creds_set_psk_lookup */
+qioh_creds *qioh_creds_new_psk(qioh_options *options, int32_t server, qioh_error *error);
+/* neither end says who it is: tls-priority */
+qioh_creds *qioh_creds_new_anon(qioh_options *options, int32_t server, qioh_error *error);
+/* asks fn for keys that no file has; before a channel uses the credentials, else BUSY; INVAL when
+   they are of another kind */
+qioh_status qioh_creds_set_psk_lookup(qioh_creds *creds, qioh_psk_fn fn, void *user_data,
+                                      qioh_release_fn release, qioh_error *error);
+/* asks fn about every peer before anything of it can be read; before a channel uses the
+   credentials, else BUSY; INVAL where a peer has no identity to ask about */
+qioh_status qioh_creds_set_authorize(qioh_creds *creds, qioh_authorize_fn fn, void *user_data,
+                                     qioh_release_fn release, qioh_error *error);
+/* gives the handle up; channels made with the credentials keep them */
+void qioh_creds_unref(qioh_creds *creds);
 
 /* ---- open [any thread]: options may be NULL and are copied ---- */
 
@@ -233,6 +268,14 @@ qioh_channel *qioh_channel_new_command(const char *const *argv, qioh_options *op
 qioh_channel *qioh_channel_new_buffer(const void *buf, size_t len, qioh_error *error);
 /* nothing as a channel: reads end at once, writes are swallowed */
 qioh_channel *qioh_channel_new_null(qioh_error *error);
+/* TLS over a channel, whose I/O is then the layer's (others get BUSY) and whose bytes that were
+   read ahead are its first input; closing either closes both; shakes hands at the first transfer
+   or in channel_handshake; tls-hostname tls-alpn tls-relaxed tls-resume handshake-timeout name */
+qioh_channel *qioh_channel_new_tls_client(qioh_channel *channel, qioh_creds *creds,
+                                          qioh_options *options, qioh_error *error);
+/* the other end of new_tls_client; tls-acl, and its keys but tls-hostname */
+qioh_channel *qioh_channel_new_tls_server(qioh_channel *channel, qioh_creds *creds,
+                                          qioh_options *options, qioh_error *error);
 
 /* ---- life [any thread] ---- */
 
@@ -362,6 +405,35 @@ qioh_ssize qioh_channel_get_peer_address(qioh_channel *channel, char *buf, size_
 qioh_status qioh_channel_get_peer_cred(qioh_channel *channel, int32_t *pid, uint32_t *uid,
                                        uint32_t *gid, qioh_error *error);
 
+/* ---- layers [any thread] ---- */
+
+/* does what has to come before the first byte, within timeout_ms in all: 0 done, also on a channel
+   that has no such thing; 1 a request waits for an answer; TIMEOUT; INTR on a signal */
+qioh_status qioh_channel_handshake(qioh_channel *channel, int32_t timeout_ms,
+                                   qioh_error *error);
+/* the channel below, borrowed: good until the layer's handle is given up; NOTSUP on no layer */
+qioh_channel *qioh_channel_get_transport(qioh_channel *channel, qioh_error *error);
+/* ends the layer in order and leaves it closed; the channel below is its own again; BUSY while
+   bytes are read ahead or a call is inside: then, and on TIMEOUT, nothing has changed hands */
+qioh_channel *qioh_channel_take_transport(qioh_channel *channel, int32_t timeout_ms,
+                                          qioh_error *error);
+
+/* ---- TLS [any thread]: WRONGTYPE on channels of another kind, INVAL before the handshake ---- */
+
+/* what was agreed: version cipher suite group alpn peer-name hostname resumed; also after close */
+qioh_ssize qioh_channel_tls_get_str(qioh_channel *channel, const char *key, char *buf,
+                                    size_t cap, qioh_error *error);
+/* in DER, index 0 the peer's own, then its chain: the length, 0 when there is none; (NULL, 0) asks
+   for it, too small is TRUNCATED; also after close */
+qioh_ssize qioh_channel_tls_get_peer_certificate(qioh_channel *channel, uint32_t index,
+                                                 void *buf, size_t cap, qioh_error *error);
+/* len bytes of keying material (RFC 5705) that both ends can derive; context may be NULL */
+qioh_status qioh_channel_tls_export(qioh_channel *channel, const char *label,
+                                    const void *context, size_t context_len, void *buf,
+                                    size_t len, qioh_error *error);
+/* new keys for both directions, beside a reader and a writer; NOTSUP in TLS 1.2 */
+qioh_status qioh_channel_tls_rekey(qioh_channel *channel, qioh_error *error);
+
 /* ---- command [any thread]: NOTSUP on channels of another kind; also after close ---- */
 
 /* the child's process number; also when it has ended */
@@ -383,10 +455,12 @@ qioh_channel *qioh_channel_take_stderr(qioh_channel *channel, qioh_error *error)
    replaced, anything else in its place is EADDRINUSE */
 qioh_listener *qioh_listener_open_uri(const char *uri, qioh_options *options,
                                       qioh_error *error);
-/* never handshakes; nobody in time is NULL and TIMEOUT, also for timeout_ms 0; INTR on a signal */
+/* a client, with the layers of the URI; never handshakes; nobody in time is NULL and TIMEOUT, also
+   for timeout_ms 0; INTR on a signal */
 qioh_channel *qioh_listener_accept(qioh_listener *listener, int32_t timeout_ms,
                                    qioh_error *error);
-/* as a URI, with what the kernel chose; INVAL after the last; also after close */
+/* as a client's URI, with layers and what the kernel chose; INVAL after the last; also after
+   close */
 qioh_ssize qioh_listener_get_address(qioh_listener *listener, uint32_t index, char *buf,
                                      size_t cap, qioh_error *error);
 /* stays the listener's; INVAL after the last */

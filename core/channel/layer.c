@@ -79,6 +79,17 @@ QIOChannel *qio_layer_below(QIOChannel *layer)
     return qio_channel_priv(layer)->below;
 }
 
+QIOChannel *qio_layer_ref_below(QIOChannel *layer)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(layer);
+    QIOChannel *below;
+
+    pthread_mutex_lock(&priv->lock);
+    below = priv->below ? g_object_ref(priv->below) : NULL;
+    pthread_mutex_unlock(&priv->lock);
+    return below;
+}
+
 QIOChannel *qio_layer_above(QIOChannel *below)
 {
     QIOChannelPrivate *priv = qio_channel_priv(below);

@@ -26,6 +26,8 @@ int qio_layer_attach(QIOChannel *layer, QIOChannel *below, Error **errp);
 QIOChannel *qio_layer_detach(QIOChannel *layer);
 /* The channel below, borrowed by whoever is inside the layer; NULL after detach. */
 QIOChannel *qio_layer_below(QIOChannel *layer);
+/* The same with a reference, for anybody. */
+QIOChannel *qio_layer_ref_below(QIOChannel *layer);
 
 /* One transfer through below, by whoever holds the layer's lock.  Returns: > 0, 0 at the end, -1,
  * QIO_CHANNEL_ERR_BLOCK */

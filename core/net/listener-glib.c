@@ -17,6 +17,7 @@ struct QIOClientSource {
     GWeakRef listener;
     GPtrArray *tags;                /* of g_source_add_unix_fd(), one a socket */
     bool paused;
+    bool channels;                  /* the function takes channels with layers, not sockets */
 };
 
 /* Polls the sockets of the current set, or none; lock held. */
@@ -53,9 +54,29 @@ static void pause_until(QIONetListener *listener, QIOClientSource *clients, gint
     pthread_mutex_unlock(&listener->lock);
 }
 
+/* Hands a client on, whose reference it takes. */
+static void call_function(QIONetListener *listener, bool channels, GSourceFunc func,
+                          gpointer data, QIOChannelSocket *client)
+{
+    QIOChannel *ioc = (QIOChannel *)client;
+
+    if (channels) {
+        ioc = qio_listener_put_layers(listener, client, NULL);
+    }
+    if (ioc == NULL) {
+        return;                     /* its layers could not be made: it is closed */
+    }
+    if (channels) {
+        ((QIONetListenerChannelFunc)(void *)func)(listener, ioc, data);
+    } else {
+        ((QIONetListenerClientFunc)(void *)func)(listener, client, data);
+    }
+    g_object_unref(ioc);
+}
+
 /* Takes one client of each socket that has one; false: accepting has to pause. */
-static bool take_clients(QIONetListener *listener, GSource *source,
-                         QIONetListenerClientFunc func, gpointer data)
+static bool take_clients(QIONetListener *listener, QIOClientSource *clients, GSourceFunc func,
+                         gpointer data)
 {
     QIOListenerSet *set = qio_listener_get_set(listener);
     bool good = true;
@@ -65,13 +86,12 @@ static bool take_clients(QIONetListener *listener, GSource *source,
         QIOAcceptResult result;
 
         /* The function may have set another, or closed the listener. */
-        if (g_source_is_destroyed(source)) {
+        if (g_source_is_destroyed(&clients->source)) {
             break;
         }
         result = qio_listener_try_accept(listener, set, i, &client, NULL);
         if (result == QIO_ACCEPT_CLIENT) {
-            func(listener, client, data);
-            qio_object_unref(client);
+            call_function(listener, clients->channels, func, data, client);
         }
         good = result == QIO_ACCEPT_CLIENT || result == QIO_ACCEPT_NOBODY;
     }
@@ -90,7 +110,7 @@ static gboolean client_dispatch(GSource *source, GSourceFunc callback, gpointer 
     if (clients->paused) {
         pause_until(listener, clients, -1);
     }
-    if (!take_clients(listener, source, (QIONetListenerClientFunc)(void *)callback, data)) {
+    if (!take_clients(listener, clients, callback, data)) {
         int ms = qio_listener_back_off(listener);
 
         /* The clock of g_source_set_ready_time() is CLOCK_MONOTONIC in microseconds. */
@@ -121,7 +141,7 @@ void qio_listener_clients_free(QIOClientSource *clients)
     }
 }
 
-static QIOClientSource *clients_new(QIONetListener *listener, QIONetListenerClientFunc func,
+static QIOClientSource *clients_new(QIONetListener *listener, GSourceFunc func, bool channels,
                                     gpointer data, GDestroyNotify notify)
 {
     GSource *source = g_source_new(&client_funcs, sizeof(QIOClientSource));
@@ -129,21 +149,21 @@ static QIOClientSource *clients_new(QIONetListener *listener, QIONetListenerClie
 
     g_weak_ref_init(&clients->listener, listener);
     clients->tags = g_ptr_array_new();
-    g_source_set_callback(source, (GSourceFunc)(void *)func, data, notify);
+    clients->channels = channels;
+    g_source_set_callback(source, func, data, notify);
     g_source_set_name(source, "qio-net-listener");
     return clients;
 }
 
-void qio_net_listener_set_client_func_full(QIONetListener *listener,
-                                           QIONetListenerClientFunc func, gpointer data,
-                                           GDestroyNotify notify, GMainContext *context)
+static void set_function(QIONetListener *listener, GSourceFunc func, bool channels,
+                         gpointer data, GDestroyNotify notify, GMainContext *context)
 {
     QIOClientSource *clients = NULL;
     QIOClientSource *old;
 
     /* Without a function the source is never attached: it just holds what to notify. */
     if (func != NULL || notify != NULL) {
-        clients = clients_new(listener, func, data, notify);
+        clients = clients_new(listener, func, channels, data, notify);
     }
     pthread_mutex_lock(&listener->lock);
     old = listener->clients;
@@ -154,6 +174,25 @@ void qio_net_listener_set_client_func_full(QIONetListener *listener,
     }
     pthread_mutex_unlock(&listener->lock);
     qio_listener_clients_free(old);
+}
+
+void qio_net_listener_set_client_func_full(QIONetListener *listener,
+                                           QIONetListenerClientFunc func, gpointer data,
+                                           GDestroyNotify notify, GMainContext *context)
+{
+    /* A bare socket is not what a listener with layers has for anybody. */
+    if (func != NULL && listener->layers != NULL) {
+        g_warning("a listener with layers calls no client function: set a channel function");
+        func = NULL;
+    }
+    set_function(listener, (GSourceFunc)(void *)func, false, data, notify, context);
+}
+
+void qio_net_listener_set_channel_func(QIONetListener *listener, QIONetListenerChannelFunc func,
+                                       gpointer data, GDestroyNotify notify,
+                                       GMainContext *context)
+{
+    set_function(listener, (GSourceFunc)(void *)func, true, data, notify, context);
 }
 
 void qio_net_listener_set_client_func(QIONetListener *listener, QIONetListenerClientFunc func,

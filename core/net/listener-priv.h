@@ -13,7 +13,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include "net/net-priv.h"
+#include "net/layers.h"
 
 /* How long accepting pauses when descriptors have run out: longer each time, and always well
  * under the second within which it has to go on. */
@@ -39,6 +39,7 @@ struct QIONetListener {
     GObject parent;
     pthread_mutex_t lock;
     char *name;
+    QIOLayers *layers;              /* what clients get on top; NULL = none; set before use */
     QIOListenerSet *set;            /* NULL: not listening */
     GPtrArray *addresses;           /* QIOAddress; those of the last set stay */
     bool closed;                    /* for good */
@@ -49,6 +50,10 @@ struct QIONetListener {
 };
 
 /* ---- listener.c ---- */
+
+/* qio_net_listener_accept() for a listener that may have layers: the socket below them. */
+QIOChannelSocket *qio_listener_accept_socket(QIONetListener *listener, int timeout_ms,
+                                             bool interruptible, Error **errp);
 
 /* A reference on the current set, or NULL. */
 QIOListenerSet *qio_listener_get_set(QIONetListener *listener);
@@ -66,6 +71,12 @@ QIOAcceptResult qio_listener_try_accept(QIONetListener *listener, QIOListenerSet
                                         size_t index, QIOChannelSocket **client, Error **errp);
 /* Accepting failed: pauses the loop watches.  Returns: for how many milliseconds */
 int qio_listener_back_off(QIONetListener *listener);
+
+/* ---- listener-layers.c ---- */
+
+/* What the listener's clients are: the socket, whose reference it takes, or its layers on it. */
+QIOChannel *qio_listener_put_layers(QIONetListener *listener, QIOChannelSocket *client,
+                                    Error **errp);
 
 /* ---- listener-aio.c ---- */
 

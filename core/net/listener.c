@@ -35,6 +35,7 @@ static void qio_net_listener_finalize(GObject *object)
 
     qio_net_listener_disconnect(listener);
     qio_listener_clients_free(listener->clients);
+    qio_layers_unref(listener->layers);
     g_ptr_array_free(listener->addresses, TRUE);
     g_free(listener->name);
     pthread_mutex_destroy(&listener->lock);
@@ -246,8 +247,11 @@ static int open_uri(QIONetListener *listener, const QIOUri *uri, bool interrupti
                       qio_scheme_name(uri->scheme));
         return -1;
     }
-    if (!qio_uri_check_layers(uri, errp)) {
-        return -1;
+    if (uri->layer_count > 0) {
+        listener->layers = qio_layers_new(uri, true, errp);
+        if (listener->layers == NULL) {
+            return -1;
+        }
     }
     qio_net_listener_set_name(listener, qio_options_get_str(options, "name", NULL));
     return open_address(listener, uri->address, &how, errp);
@@ -434,8 +438,8 @@ static int wait_for_more(QIONetListener *listener, QIOListenerSet *set, bool sho
     return -1;
 }
 
-QIOChannelSocket *qio_net_listener_accept(QIONetListener *listener, int timeout_ms,
-                                          bool interruptible, Error **errp)
+QIOChannelSocket *qio_listener_accept_socket(QIONetListener *listener, int timeout_ms,
+                                             bool interruptible, Error **errp)
 {
     int64_t deadline_ns = sys_deadline_ns(timeout_ms);
     QIOChannelSocket *client = NULL;
@@ -460,6 +464,17 @@ QIOChannelSocket *qio_net_listener_accept(QIONetListener *listener, int timeout_
         waited = true;
     }
     return client;
+}
+
+QIOChannelSocket *qio_net_listener_accept(QIONetListener *listener, int timeout_ms,
+                                          bool interruptible, Error **errp)
+{
+    if (listener->layers != NULL) {
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "the listener's clients have layers, which a socket "
+                      "alone would be without: qio_net_listener_accept_channel() has them");
+        return NULL;
+    }
+    return qio_listener_accept_socket(listener, timeout_ms, interruptible, errp);
 }
 
 QIOChannelSocket *qio_net_listener_wait_client(QIONetListener *listener)

@@ -49,10 +49,18 @@ QIONetListener *qio_net_listener_open_uri_full(const char *uri, const QIOOptions
 /** qio_net_listener_add: takes a reference on a listening channel, which from then on is the
  * listener's to close.  Returns: 0, or -1 (INVAL: it does not listen; CLOSED; LIMIT; SYSTEM) */
 int qio_net_listener_add(QIONetListener *listener, QIOChannelSocket *sioc, Error **errp);
+/** QIONetListenerChannelFunc: @ioc is borrowed. */
+typedef void (*QIONetListenerChannelFunc)(QIONetListener *listener, QIOChannel *ioc,
+                                          gpointer data);
+/** qio_net_listener_set_channel_func: as qio_net_listener_set_client_func_full(), with clients that
+ * have the listener's layers.  One of the two at a time. */
+void qio_net_listener_set_channel_func(QIONetListener *listener, QIONetListenerChannelFunc func,
+                                       gpointer data, GDestroyNotify notify,
+                                       GMainContext *context);
 /** qio_net_listener_set_client_func, qio_net_listener_set_client_func_full: @func is called for
  * each client in the default GMainContext (_full: in @context), also of sockets opened later; NULL
  * pauses accepting; the old @notify runs once, outside every lock, when no call of the old
- * function is left. */
+ * function is left.  With layers there is no client that is a socket: it is never called. */
 void qio_net_listener_set_client_func(QIONetListener *listener, QIONetListenerClientFunc func,
                                       gpointer data, GDestroyNotify notify);
 void qio_net_listener_set_client_func_full(QIONetListener *listener,
@@ -64,11 +72,20 @@ QIOChannelSocket *qio_net_listener_wait_client(QIONetListener *listener);
  * qio_net_listener_accept:
  * @timeout_ms: -1 = for ever, 0 = try
  *
- * Returns: a channel, or NULL: TIMEOUT (nobody in time, also for 0), CANCELLED (closed
- * meanwhile), CLOSED, INTR (a signal, when @interruptible), SYSTEM
+ * For a listener without layers.
+ * Returns: a channel, or NULL: NOTSUP (it has layers), TIMEOUT (nobody in time, also for 0),
+ * CANCELLED (closed meanwhile), CLOSED, INTR (a signal, when @interruptible), SYSTEM
  */
 QIOChannelSocket *qio_net_listener_accept(QIONetListener *listener, int timeout_ms,
                                           bool interruptible, Error **errp);
+/** qio_net_listener_accept_channel: the same for any listener: a socket, or what its URI's layers
+ * make of it, without their handshakes, which the first transfer does.  Returns: one reference to
+ * the caller, or NULL */
+QIOChannel *qio_net_listener_accept_channel(QIONetListener *listener, int timeout_ms,
+                                            bool interruptible, Error **errp);
+/** qio_net_listener_get_uri: the i-th address with the layers, as a client's URI, for the caller to
+ * g_free(); INVAL after the last; also after close. */
+char *qio_net_listener_get_uri(QIONetListener *listener, size_t index, Error **errp);
 /** qio_net_listener_get_address: the i-th address with what the kernel chose, for the caller to
  * qio_address_free(); INVAL after the last; also after close. */
 QIOAddress *qio_net_listener_get_address(QIONetListener *listener, size_t index, Error **errp);

@@ -36,8 +36,6 @@ QIOUri *qio_uri_parse_allowed(const char *text, const QIOOptions *options, Error
 
 /* ---- open.c ---- */
 
-/* NOTSUP for a URI with layers, until they can be opened. */
-bool qio_uri_check_layers(const QIOUri *uri, Error **errp);
 /* What open(2) flags the mode r, w, rw or a stands for, or -1 with INVAL. */
 int qio_file_mode_flags(const char *mode, Error **errp);
 /* A command with the keys env, cwd, stderr, stderr-fd, close-timeout and name; argv is

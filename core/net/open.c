@@ -6,7 +6,7 @@
  * Rule: nothing is opened, started or taken before everything that was asked for has been
  * checked; on failure the caller's descriptors are as they were.  Any thread.
  */
-#include "net/net-priv.h"
+#include "net/layers.h"
 
 #include <limits.h>
 #include <string.h>
@@ -104,19 +104,6 @@ QIOUri *qio_uri_parse_allowed(const char *text, const QIOOptions *options, Error
         qio_options_override(uri->options, options);
     }
     return uri;
-}
-
-/* Never the transport alone where layers are asked for. */
-bool qio_uri_check_layers(const QIOUri *uri, Error **errp)
-{
-    if (uri->layer_count > 0) {
-        char *what = qio_uri_describe(uri);
-
-        qio_error_set(errp, QIO_ERROR_NOTSUP, "%s has layers, which cannot be opened yet", what);
-        g_free(what);
-        return false;
-    }
-    return true;
 }
 
 int qio_file_mode_flags(const char *mode, Error **errp)
@@ -314,24 +301,39 @@ static QIOChannel *open_scheme(const QIOUri *uri, int64_t deadline_ns, bool inte
     return NULL;
 }
 
+static QIOChannel *open_layered(const QIOUri *uri, bool interruptible, Error **errp)
+{
+    int timeout_ms = qio_options_get_ms(uri->options, "timeout", QIO_OPEN_TIMEOUT_MS);
+    QIOLayers *layers = NULL;
+    int64_t deadline_ns;
+    QIOChannel *ioc;
+
+    if (uri->layer_count > 0) {
+        layers = qio_layers_new(uri, false, errp);
+        if (layers == NULL) {
+            return NULL;
+        }
+    }
+    deadline_ns = sys_deadline_ns(timeout_ms);
+    ioc = open_scheme(uri, deadline_ns, interruptible, errp);
+    if (ioc != NULL) {
+        ioc = qio_layers_shake_all(layers, ioc, deadline_ns, interruptible, errp);
+    }
+    qio_layers_unref(layers);
+    return ioc;
+}
+
 QIOChannel *qio_channel_open_uri(const char *text, const QIOOptions *options, bool interruptible,
                                  Error **errp)
 {
     QIOUri *uri = qio_uri_parse_allowed(text, options, errp);
-    int64_t deadline_ns;
     QIOChannel *ioc;
     const char *name;
 
     if (uri == NULL) {
         return NULL;
     }
-    if (!qio_uri_check_layers(uri, errp)) {
-        qio_uri_free(uri);
-        return NULL;
-    }
-    deadline_ns = sys_deadline_ns(qio_options_get_ms(uri->options, "timeout",
-                                                     QIO_OPEN_TIMEOUT_MS));
-    ioc = open_scheme(uri, deadline_ns, interruptible, errp);
+    ioc = open_layered(uri, interruptible, errp);
     name = qio_options_get_str(uri->options, "name", NULL);
     if (ioc != NULL && name != NULL) {
         qio_channel_set_name(ioc, name);

@@ -33,9 +33,9 @@ static const char *const layer_names[] = {
     NULL
 };
 
-static const QIOOptionFor layer_uses[] = {
-    [QIO_LAYER_TLS] = QIO_FOR_TLS,
-    [QIO_LAYER_WS] = QIO_FOR_WS,
+static const uint32_t layer_uses[] = {
+    [QIO_LAYER_TLS] = QIO_FOR_BIT(QIO_FOR_TLS) | QIO_FOR_BIT(QIO_FOR_CREDS),
+    [QIO_LAYER_WS] = QIO_FOR_BIT(QIO_FOR_WS),
 };
 
 /* All that may stand in front of a colon, for the nearest one. */
@@ -70,7 +70,7 @@ uint32_t qio_uri_uses(const QIOUri *uri)
     uint32_t uses = QIO_FOR_BIT(uri->scheme);
 
     for (unsigned i = 0; i < uri->layer_count; i++) {
-        uses |= QIO_FOR_BIT(layer_uses[uri->layers[i]]);
+        uses |= layer_uses[uri->layers[i]];
     }
     return uses;
 }

@@ -17,6 +17,7 @@
 #include <qio/address.h>
 #include <qio/channel.h>
 #include <qio/options.h>
+#include <qio/tls-creds.h>
 
 G_BEGIN_DECLS
 
@@ -65,16 +66,23 @@ char *qio_uri_format(const QIOUri *uri);
 /** qio_uri_free: frees a URI and what it holds; NULL is allowed. */
 void qio_uri_free(QIOUri *uri);
 
+/** qio_options_set_creds: sets the key tls-creds to a reference on credentials, which all TLS
+ * layers of a URI then use in the place of what its own keys say.  Returns: 0, or -1 (INVAL) */
+int qio_options_set_creds(QIOOptions *options, QIOTlsCreds *creds, Error **errp);
+
 /**
  * qio_channel_open_uri:
  * @options: keys on top of the URI's, which win over it; "allow" only counts here; or NULL
  * @interruptible: a signal ends the wait with INTR, else it goes on
  *
- * Opens and connects, within the time-out (key "timeout", 30 s by default).  A host name is looked
- * up, and its addresses race (RFC 8305).  Takes the descriptor of fd:N (or fd:NAME, what a service
- * manager passed under that name) on success only.
+ * Opens and connects, layers and their handshakes included, within the time-out (key "timeout",
+ * 30 s by default).  A host name is looked up, and its addresses race (RFC 8305); a TLS layer
+ * expects a certificate of the URI's host, unless the key tls-hostname names another.  Takes the
+ * descriptor of fd:N (or fd:NAME, what a service manager passed under that name) on success only;
+ * with layers it is closed when they fail.
  * Returns: a channel, or NULL: INVAL (the URI or an option), SYSTEM (the system refused; EACCES
- * when "allow" does not name what the URI opens), RESOLVE, NOTSUP (a layer), TIMEOUT, INTR
+ * when "allow" does not name what the URI opens), RESOLVE, TIMEOUT, INTR, and what a handshake
+ * fails with
  */
 QIOChannel *qio_channel_open_uri(const char *uri, const QIOOptions *options, bool interruptible,
                                  Error **errp);

@@ -22,7 +22,8 @@ typedef enum QIOOptionFor {
     QIO_FOR_EXEC,
     QIO_FOR_NULL,
     QIO_FOR_BUFFER,
-    QIO_FOR_TLS = 24,
+    QIO_FOR_TLS = 24,           /* a TLS channel */
+    QIO_FOR_CREDS,              /* its credentials */
     QIO_FOR_WS,
 } QIOOptionFor;
 

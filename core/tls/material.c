@@ -76,8 +76,10 @@ static int read_open_file(QIOTlsMaterial *m, int fd, const char *path, Error **e
 /* `optional`: that there is no such file is no error. */
 static int read_file(QIOTlsMaterial *m, const char *path, bool optional, Error **errp)
 {
+    char where[200];            /* fit for a message */
     int fd, ret;
 
+    qio_escape_bytes(path, strlen(path), where, sizeof(where));
     do {
         fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
     } while (fd < 0 && errno == EINTR);
@@ -85,11 +87,11 @@ static int read_file(QIOTlsMaterial *m, const char *path, bool optional, Error *
         return 0;
     }
     if (fd < 0) {
-        qio_error_set_errno(errp, errno, "cannot open %s", path);
+        qio_error_set_errno(errp, errno, "cannot open %s", where);
         return -1;
     }
-    m->where = g_strdup(path);
-    ret = read_open_file(m, fd, path, errp);
+    m->where = g_strdup(where);
+    ret = read_open_file(m, fd, where, errp);
     sys_close(fd);
     if (ret < 0) {
         qio_tls_material_clear(m);

@@ -395,7 +395,7 @@ TEST(keys_of_schemes)
     CHECK(!qio_options_check_uses(options, QIO_FOR_BIT(QIO_FOR_TCP), "tcp:", &err));
     CHECK_STR(qio_error_get_pretty(err), "the key \"tls-verify\" has no use with tcp:");
     g_clear_pointer(&err, qio_error_free);
-    CHECK(qio_options_check_uses(options, QIO_FOR_BIT(QIO_FOR_TCP) | QIO_FOR_BIT(QIO_FOR_TLS),
+    CHECK(qio_options_check_uses(options, QIO_FOR_BIT(QIO_FOR_TCP) | QIO_FOR_BIT(QIO_FOR_CREDS),
                                  "tls+tcp:", NULL));
     CHECK(qio_options_check_uses(NULL, 0, "nothing", NULL));
     qio_options_free(options);

@@ -6,6 +6,7 @@ import ctypes
 import os
 
 from flat import CALLBACKS, CONST, STRUCTS, is_handle, lib, new_error
+from flat_tls import PskServer, TlsPair, new_creds, psk_client
 
 glib = ctypes.CDLL('libglib-2.0.so.0')
 glib.g_main_context_new.restype = ctypes.c_void_p
@@ -17,6 +18,7 @@ KINDS = {
     'qioh_loop *': CONST.QIOH_KIND_LOOP,
     'qioh_watch *': CONST.QIOH_KIND_WATCH,
     'qioh_fdset *': CONST.QIOH_KIND_FDSET,
+    'qioh_creds *': CONST.QIOH_KIND_CREDS,
     'qioh_options *': CONST.QIOH_KIND_OPTIONS,
 }
 
@@ -26,7 +28,7 @@ OPTIONAL = {'options', 'fds'}
 
 def is_optional(function, index):
     return index > 0 and function.parameters[index].name in OPTIONAL or (
-        function.name == 'qioh_channel_new_command' and index == 1)
+        function.name.startswith('qioh_creds_new_') and index == 0)
 
 
 class Scene:
@@ -38,7 +40,8 @@ class Scene:
         self.fds = []
         self.contexts = []
         self.releases = 0
-        self.results = []
+        self.pairs = []             # of TLS channels
+        self.more = []              # handles with the function that gives them up
         error = new_error()
         pair = (ctypes.c_void_p * 2)()
         assert lib.qioh_channel_new_pair(ctypes.addressof(pair), error) == 0
@@ -49,6 +52,7 @@ class Scene:
             'qioh_loop *': lib.qioh_loop_new(error),
             'qioh_fdset *': lib.qioh_fdset_new(error),
             'qioh_options *': lib.qioh_options_new(error),
+            'qioh_creds *': new_creds(lib.qioh_creds_new_psk, True),
             'qioh_listener *': lib.qioh_listener_open_uri(b'tcp://127.0.0.1:0', None, error),
             'qioh_watch *': lib.qioh_watch_new_timer_queued(self.loop_of_watch, 100000, 0, 1,
                                                             error),
@@ -59,6 +63,25 @@ class Scene:
         assert lib.qioh_channel_write_all(self.peer, b'0123456789abcdef', 16, error) == 0
         assert lib.qioh_loop_quit(self.handles['qioh_loop *'], error) == 0
         assert lib.qioh_fdset_add(self.handles['qioh_fdset *'], self.new_fd(), error) == 0
+
+    def tls_channel(self):
+        """One whose hands are shaken."""
+        self.pairs.append(TlsPair())
+        return self.pairs[-1].client
+
+    def special_handle(self, function, parameter):
+        """Where the scene's one handle of that kind will not do; None: it does."""
+        if parameter.type == 'qioh_channel *' and (
+                function.name.startswith('qioh_channel_tls_') or
+                function.name.endswith('_transport')):
+            return self.tls_channel()
+        if '_new_tls_' in function.name and parameter.type == 'qioh_creds *':
+            server = PskServer()
+            creds = server.creds if function.name.endswith('server') else psk_client()
+            self.keep.append(server)
+            self.more += [(lib.qioh_creds_unref, handle) for handle in {creds, server.creds}]
+            return creds
+        return None
 
     def new_fd(self):
         fd = os.open('/dev/null', os.O_RDWR | os.O_CLOEXEC)
@@ -102,7 +125,7 @@ class Scene:
             if function.name in ('qioh_channel_open_uri', 'qioh_listener_open_uri',
                                  'qioh_channel_new_command'):
                 return None
-            return self.handles[parameter.type]
+            return self.special_handle(function, parameter) or self.handles[parameter.type]
         if parameter.type in CALLBACKS:
             return self.callback(parameter.type)
         special = {
@@ -110,7 +133,8 @@ class Scene:
             ('qioh_options_set_int', 'key'): b'backlog',
             ('qioh_options_add_str', 'key'): b'env',
             ('qioh_options_add_str', 'value'): b'A=b',
-            ('qioh_options_set_bytes', 'key'): b'name',
+            ('qioh_options_set_bytes', 'key'): b'tls-psk-key',
+            ('qioh_channel_tls_get_str', 'key'): b'version',
             ('qioh_options_set_int', 'value'): 5,
             ('qioh_channel_set_name', 'name'): b'a name',
         }
@@ -133,7 +157,8 @@ class Scene:
             'pid': self.buffer, 'uid': self.buffer, 'gid': self.buffer,
             'exit_status': self.buffer,
             'signum': (lambda: 0) if parameter.type == 'int32_t' else self.buffer,
-            'index': lambda: 0, 'cookie': lambda: 7, 'user_data': lambda: 1,
+            'server': lambda: 0, 'label': lambda: b'EXPORTER-x', 'context': self.buffer,
+            'context_len': lambda: 8, 'index': lambda: 0, 'cookie': lambda: 7, 'user_data': lambda: 1,
             'after_ms': lambda: 100000, 'every_ms': lambda: 0, 'main_context': self.main_context,
         }[parameter.name]()
 
@@ -157,7 +182,7 @@ class Scene:
 
     def took(self, function, result, arguments):
         """Gives up what a call that went well has made."""
-        if is_handle(function.result) and result:
+        if is_handle(function.result) and result and '_get_' not in function.name:
             noun = function.result[:-2]
             if noun == 'qioh_channel' and function.name != 'qioh_channel_ref':
                 lib.qioh_channel_close(result, None)        # a command: waits for its child
@@ -174,6 +199,10 @@ class Scene:
     def end(self):
         for type_name, handle in self.handles.items():
             getattr(lib, type_name[:-2] + '_unref')(handle)
+        for pair in self.pairs:
+            pair.end()
+        for unref, handle in self.more:
+            unref(handle)
         lib.qioh_channel_unref(self.peer)
         lib.qioh_loop_unref(self.loop_of_watch)
         for context in self.contexts:

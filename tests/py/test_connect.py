@@ -299,9 +299,9 @@ def test_every_error_names_its_place(uri, position, piece):
     assert piece in str(caught.value)
 
 
-@pytest.mark.parametrize('uri', ['tls+tcp://127.0.0.1:1', 'ws://127.0.0.1:1/', 'wss://h:1/'])
+@pytest.mark.parametrize('uri', ['ws+null:', 'tls+ws+null:'])
 def test_layers_that_this_build_lacks_are_never_left_out(uri):
-    with pytest.raises(qio.UnsupportedError, match='has layers'):
+    with pytest.raises(qio.UnsupportedError, match='WebSocket'):
         qio.connect(uri)
 
 
