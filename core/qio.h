@@ -14,6 +14,7 @@
 #include <qio/channel-websock.h>
 #include <qio/channel.h>
 #include <qio/coroutine.h>
+#include <qio/dns-resolver.h>
 #include <qio/error.h>
 #include <qio/net-listener.h>
 #include <qio/object.h>

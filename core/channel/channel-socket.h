@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <qio/address.h>
 #include <qio/channel.h>
+#include <qio/options.h>
+#include <qio/task.h>
 
 G_BEGIN_DECLS
 
@@ -65,6 +67,32 @@ int qio_channel_socket_connect_timeout(QIOChannelSocket *ioc, const QIOAddress *
  * chosen; FD is a listening socket, taken on success only. */
 int qio_channel_socket_listen_sync(QIOChannelSocket *ioc, const QIOAddress *addr, int backlog,
                                    Error **errp);
+/**
+ * qio_channel_socket_connect_task, qio_channel_socket_connect_async:
+ * @options: the keys ipv4, ipv6, numeric, nodelay, keep-alive and timeout (without one there is no
+ *   limit), or NULL
+ * @ctx ... @destroy: as qio_task_new(); its source is the channel
+ *
+ * qio_channel_socket_connect_sync() as an operation in a loop, which a look-up holds up as little as
+ * connecting.  The channel is changed in the loop, when it is connected.
+ * Returns: a task, one reference to the caller
+ */
+QIOTask *qio_channel_socket_connect_task(QIOChannelSocket *ioc, const QIOAddress *addr,
+                                         const QIOOptions *options, AioContext *ctx,
+                                         QIOTaskFunc func, gpointer opaque,
+                                         GDestroyNotify destroy);
+void qio_channel_socket_connect_async(QIOChannelSocket *ioc, const QIOAddress *addr,
+                                      QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy,
+                                      AioContext *ctx);
+/** qio_channel_socket_listen_task, qio_channel_socket_listen_async:
+ * qio_channel_socket_listen_sync() likewise; @options: ipv4, ipv6, numeric, to, nodelay,
+ * keep-alive, timeout. */
+QIOTask *qio_channel_socket_listen_task(QIOChannelSocket *ioc, const QIOAddress *addr, int backlog,
+                                        const QIOOptions *options, AioContext *ctx,
+                                        QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy);
+void qio_channel_socket_listen_async(QIOChannelSocket *ioc, const QIOAddress *addr, int backlog,
+                                     QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy,
+                                     AioContext *ctx);
 /** qio_channel_socket_get_local_address, qio_channel_socket_get_remote_address: the address as
  * known at connect or accept, also after close.  Returns: a copy for the caller to free with
  * qio_address_free(), or NULL */

@@ -36,6 +36,8 @@ void qio_socket_set_remote(QIOChannelSocket *ioc, const struct sockaddr *addr, s
 /* 0 when the channel can get a descriptor, else -1 (CLOSED, BUSY); inside the channel then, to
  * be left with qio_channel_leave(QIO_USE_ONE). */
 int qio_socket_enter_unopened(QIOChannelSocket *ioc, Error **errp);
+/* The same as a question: 0, or -1. */
+int qio_socket_check_unopened(QIOChannelSocket *ioc, Error **errp);
 /* Leaves again.  Returns: ret, or -1 (CANCELLED) when it was closed meanwhile */
 int qio_socket_leave_opened(QIOChannelSocket *ioc, int ret, Error **errp);
 

@@ -232,6 +232,14 @@ int qio_socket_enter_unopened(QIOChannelSocket *ioc, Error **errp)
     return 0;
 }
 
+int qio_socket_check_unopened(QIOChannelSocket *ioc, Error **errp)
+{
+    if (qio_socket_enter_unopened(ioc, errp) < 0) {
+        return -1;
+    }
+    return qio_channel_leave(&ioc->parent, QIO_USE_ONE, errp);
+}
+
 int qio_socket_leave_opened(QIOChannelSocket *ioc, int ret, Error **errp)
 {
     if (ret == 0 && qio_channel_closing(&ioc->parent)) {

@@ -188,12 +188,16 @@ static void listen_inet(Plan *plan, const QIOAddress *addr, const QIOListenHow *
     if (!get_range(addr, how->options, &last, &plan->failure)) {
         return;
     }
-    plan->count = is_any(addr)
-        ? get_any(addr, how->options, plan, &places, &plan->failure)
-        : qio_address_resolve(addr, how->options, NULL, how->deadline_ns, how->interruptible,
-                              &places, &plan->failure);
+    if (how->count > 0) {
+        plan->count = how->count;
+    } else if (is_any(addr)) {
+        plan->count = get_any(addr, how->options, plan, &places, &plan->failure);
+    } else {
+        plan->count = qio_address_resolve(addr, how->options, NULL, how->deadline_ns,
+                                          how->interruptible, &places, &plan->failure);
+    }
     if (plan->count > 0) {
-        plan->places = places;
+        plan->places = how->count > 0 ? how->found : places;
         try_ports(plan, addr->port, last);
     }
     g_free(places);

@@ -8,11 +8,13 @@
 #define QIO_NET_LISTEN_H
 
 #include "net/net-priv.h"
+#include "net/resolver.h"
 
 /*
  * options: ipv4, ipv6, numeric, to; nodelay and keep-alive, which accepted channels inherit
  * deadline_ns, interruptible: of looking a name up
  * one: the first socket that can be had is enough
+ * found, count: what a name stands for, when that is known already
  */
 typedef struct QIOListenHow {
     int backlog;
@@ -20,6 +22,8 @@ typedef struct QIOListenHow {
     int64_t deadline_ns;
     bool interruptible;
     bool one;
+    const QIOSockaddr *found;
+    int count;
 } QIOListenHow;
 
 /* The listening channels (QIOChannelSocket, at least one) of an address, which the array holds the

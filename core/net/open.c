@@ -131,7 +131,7 @@ int qio_file_mode_flags(const char *mode, Error **errp)
     return -1;
 }
 
-static QIOChannel *open_file(const QIOUri *uri, bool interruptible, Error **errp)
+static QIOChannel *open_file(const QIOUri *uri, int more_flags, bool interruptible, Error **errp)
 {
     int flags = qio_file_mode_flags(qio_options_get_str(uri->options, "mode", "r"), errp);
     mode_t permissions = (mode_t)qio_options_get_int(uri->options, "permissions", 0666);
@@ -144,8 +144,8 @@ static QIOChannel *open_file(const QIOUri *uri, bool interruptible, Error **errp
     if (raw || speed != 0) {
         return (QIOChannel *)qio_channel_file_open_line(uri->path, flags, raw, speed, errp);
     }
-    return (QIOChannel *)qio_channel_file_open(uri->path, flags, permissions, interruptible,
-                                               errp);
+    return (QIOChannel *)qio_channel_file_open(uri->path, flags | more_flags, permissions,
+                                               interruptible, errp);
 }
 
 /* ---- commands ---- */
@@ -290,7 +290,7 @@ static QIOChannel *open_scheme(const QIOUri *uri, int64_t deadline_ns, bool inte
     case QIO_SCHEME_FD:
         return qio_address_open_fd(uri->address, errp);
     case QIO_SCHEME_FILE:
-        return open_file(uri, interruptible, errp);
+        return open_file(uri, 0, interruptible, errp);
     case QIO_SCHEME_EXEC:
         return open_exec(uri, errp);
     case QIO_SCHEME_NULL:
@@ -321,6 +321,12 @@ static QIOChannel *open_layered(const QIOUri *uri, bool interruptible, Error **e
     }
     qio_layers_unref(layers);
     return ioc;
+}
+
+QIOChannel *qio_uri_open_at_once(const QIOUri *uri, Error **errp)
+{
+    return uri->scheme == QIO_SCHEME_FILE ? open_file(uri, O_NONBLOCK, false, errp)
+                                          : open_scheme(uri, 0, false, errp);
 }
 
 QIOChannel *qio_channel_open_uri(const char *text, const QIOOptions *options, bool interruptible,

@@ -6,8 +6,8 @@
  * until there are none, and ends; it runs with every signal blocked, so that the program's
  * handlers stay with the program's threads.
  * Rules: the pool's lock guards the queue and what a look-up and its worker share; it is never
- * held while anything is looked up.  A look-up's descriptor is closed by whoever asked, under that
- * lock, so a worker that comes late writes to no stranger's.  A forked child has no workers and may
+ * held while anything is looked up.  A look-up's descriptors are closed under that lock and at once
+ * forgotten, so a worker that comes late closes no stranger's.  A forked child has no workers and may
  * find the lock taken for ever: it begins with a pool of its own and leaves the parent's alone.
  */
 #include "net/resolver.h"
@@ -27,7 +27,8 @@ typedef struct Pool {
 struct QIOLookup {
     Pool *pool;
     int refs;                   /* one of who asked, one of the queue or the worker */
-    int done_fd;                /* -1 = whoever asked has gone */
+    int done_fd;                /* a pipe's end that hangs up when it is done */
+    int tell_fd;                /* its other end; -1 = done, or whoever asked has gone */
     bool done;
     char *host;
     char *text;                 /* the same for messages */
@@ -61,7 +62,7 @@ static Pool *get_pool(void)
     return pool;
 }
 
-/* Lock held. */
+/* Lock held, or nobody else knows it. */
 static void lookup_unref(QIOLookup *lookup)
 {
     if (--lookup->refs == 0) {
@@ -117,19 +118,14 @@ static void look_up(QIOLookup *lookup)
     }
 }
 
-/* Lock held. */
+/* Lock held.  A close tells it, since it cannot fail. */
 static void tell_done(QIOLookup *lookup)
 {
-    uint64_t one = 1;
-    ssize_t n;
-
     lookup->done = true;
-    if (lookup->done_fd < 0) {
-        return;
+    if (lookup->tell_fd >= 0) {
+        sys_close(lookup->tell_fd);
+        lookup->tell_fd = -1;
     }
-    do {
-        n = sys_write(lookup->done_fd, &one, sizeof(one));
-    } while (n < 0 && errno == EINTR);
 }
 
 static void *work(void *opaque)
@@ -219,7 +215,6 @@ static QIOLookup *lookup_new(const QIOAddress *addr, const QIOOptions *options)
     lookup->port = (uint16_t)addr->port;
     lookup->hints.ai_family = family_of(options);
     lookup->hints.ai_socktype = SOCK_STREAM;    /* else each address comes once for each type */
-    lookup->done_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return lookup;
 }
 
@@ -264,25 +259,23 @@ static void queue_lookup(Pool *pool, QIOLookup *lookup)
 QIOLookup *qio_lookup_start(const QIOAddress *addr, const QIOOptions *options, Error **errp)
 {
     QIOLookup *lookup = lookup_new(addr, options);
+    int fds[2];
 
     if (qio_options_get_bool(options, "numeric", false)) {
         qio_error_set(errp, QIO_ERROR_INVAL, "the host \"%s\" is a name, and the key \"numeric\" "
                       "is on", lookup->text);
-        goto fail;
+        lookup_unref(lookup);
+        return NULL;
     }
-    if (lookup->done_fd < 0) {
+    if (sys_pipe2(fds, O_CLOEXEC) < 0) {
         qio_error_set_errno(errp, errno, "cannot look the host \"%s\" up", lookup->text);
-        goto fail;
+        lookup_unref(lookup);
+        return NULL;
     }
+    lookup->done_fd = fds[0];
+    lookup->tell_fd = fds[1];
     queue_lookup(lookup->pool, lookup);
     return lookup;
-
-fail:
-    if (lookup->done_fd >= 0) {
-        sys_close(lookup->done_fd);
-    }
-    lookup_unref(lookup);
-    return NULL;
 }
 
 int qio_lookup_fd(const QIOLookup *lookup)
@@ -352,17 +345,25 @@ int qio_lookup_wait(QIOLookup *lookup, QIOChannelSocket *ioc, int64_t deadline_n
     return 0;
 }
 
+static void close_both(QIOLookup *lookup)
+{
+    sys_close(lookup->done_fd);
+    if (lookup->tell_fd >= 0) {
+        sys_close(lookup->tell_fd);
+        lookup->tell_fd = -1;
+    }
+}
+
 void qio_lookup_free(QIOLookup *lookup)
 {
     Pool *pool = lookup->pool;
 
     if (pool->epoch != qio_fork_epoch()) {
-        sys_close(lookup->done_fd);     /* the rest may be in the hands of a thread left behind */
+        close_both(lookup);     /* the rest may be in the hands of a thread left behind */
         return;
     }
     pthread_mutex_lock(&pool->lock);
-    sys_close(lookup->done_fd);
-    lookup->done_fd = -1;
+    close_both(lookup);
     if (g_queue_remove(&pool->waiting, lookup)) {
         lookup_unref(lookup);
     }

@@ -17,6 +17,7 @@
 #include <qio/address.h>
 #include <qio/channel.h>
 #include <qio/options.h>
+#include <qio/task.h>
 #include <qio/tls-creds.h>
 
 G_BEGIN_DECLS
@@ -86,6 +87,19 @@ int qio_options_set_creds(QIOOptions *options, QIOTlsCreds *creds, Error **errp)
  */
 QIOChannel *qio_channel_open_uri(const char *uri, const QIOOptions *options, bool interruptible,
                                  Error **errp);
+
+/**
+ * qio_channel_open_uri_task:
+ * @options: as above
+ * @ctx ... @destroy: as qio_task_new()
+ *
+ * The same as an operation in a loop, which nothing holds up: names are looked up in threads of the
+ * resolver's, and the other end of a pipe is not waited for (a fifo without a writer is at its end,
+ * one without a reader cannot be opened).  The deadline (key "timeout", 30 s) is one for all.
+ * Returns: a task, one reference to the caller; qio_task_take_result() is the channel
+ */
+QIOTask *qio_channel_open_uri_task(const char *uri, const QIOOptions *options, AioContext *ctx,
+                                   QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy);
 
 G_END_DECLS
 #endif

@@ -10,6 +10,7 @@
 #include "testclock.h"
 #include "torture-util.h"
 
+#include <qio/dns-resolver.h>
 #include <qio/net-listener.h>
 #include <qio/uri.h>
 #include <stdio.h>
@@ -66,4 +67,84 @@ static void listen_on_two(void)
 TEST(listen_on_a_name)
 {
     torture_names(listen_on_two, 40);
+}
+
+/* ---- in a loop ---- */
+
+/* Until the task has ended, unless the wait itself fails. */
+static void run_task(QIOTask *task, Error **err)
+{
+    while (qio_task_wait(task, 60000, err) <= 0) {
+        if (qio_error_get_code(*err) != QIO_ERROR_INTR && qio_task_cancel(task)) {
+            return;
+        }
+        g_clear_pointer(err, qio_error_free);
+    }
+    qio_task_propagate_error(task, err);
+}
+
+static void with_loop(void (*run)(AioContext *ctx))
+{
+    Error *err = NULL;
+    AioContext *ctx = qio_aio_context_new(&err);
+
+    if (went_well(ctx != NULL, &err)) {
+        run(ctx);
+        CHECK_INT(qio_aio_context_close(ctx, NULL), ==, 0);
+        qio_aio_context_unref(ctx);
+    }
+}
+
+static void open_second(AioContext *ctx)
+{
+    uint16_t port = 0;
+    int fd = listen_at_port("127.0.0.2", &port, 5);
+    QIOChannel *ioc;
+    QIOTask *task;
+    Error *err = NULL;
+    char uri[60];
+
+    snprintf(uri, sizeof(uri), "tcp://two:%u", port);
+    task = qio_channel_open_uri_task(uri, NULL, ctx, NULL, NULL, NULL);
+    run_task(task, &err);
+    ioc = qio_task_take_result(task);
+    if (went_well(ioc != NULL, &err)) {
+        put_away(ioc);
+    }
+    qio_task_unref(task);
+    close(fd);
+}
+
+static void open_in_loop(void)
+{
+    with_loop(open_second);
+}
+
+TEST(connect_to_a_name_in_a_loop)
+{
+    torture_names(open_in_loop, 60);
+}
+
+static void listen_to_two(AioContext *ctx)
+{
+    QIOChannelSocket *ioc = qio_channel_socket_new();
+    QIOAddress *addr = qio_address_new_inet("two", 0);
+    QIOTask *task = qio_channel_socket_listen_task(ioc, addr, 5, NULL, ctx, NULL, NULL, NULL);
+    Error *err = NULL;
+
+    run_task(task, &err);
+    went_well(err == NULL, &err);
+    qio_task_unref(task);
+    qio_address_free(addr);
+    put_away(ioc);
+}
+
+static void listen_in_loop(void)
+{
+    with_loop(listen_to_two);
+}
+
+TEST(listen_on_a_name_in_a_loop)
+{
+    torture_names(listen_in_loop, 60);
 }
