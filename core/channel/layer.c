@@ -155,6 +155,10 @@ ssize_t qio_layer_readv(QIOChannel *layer, const struct iovec *iov, size_t niov,
     if (!below) {
         return -1;
     }
+    /* Who reads waits for an answer: the question has to get out of the layers below, too. */
+    if (qio_layer_below(below) && qio_channel_class(below)->io_flush) {
+        qio_channel_class(below)->io_flush(below, NULL);
+    }
     if (qio_readahead_ready(below)) {
         return qio_readahead_drain(below, iov, niov, NULL, NULL, errp);
     }
@@ -169,17 +173,6 @@ ssize_t qio_layer_writev(QIOChannel *layer, const struct iovec *iov, size_t niov
         return -1;
     }
     return qio_channel_class(below)->io_writev(below, iov, niov, NULL, 0, errp);
-}
-
-int qio_layer_flush(QIOChannel *layer, Error **errp)
-{
-    QIOChannel *below = open_below(layer, errp);
-
-    if (!below) {
-        return -1;
-    }
-    return qio_channel_class(below)->io_flush ? qio_channel_class(below)->io_flush(below, errp)
-                                              : 0;
 }
 
 int qio_layer_poll(QIOChannel *layer, GIOCondition condition, QIOPollFd *out, int cap)

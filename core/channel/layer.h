@@ -29,15 +29,14 @@ QIOChannel *qio_layer_below(QIOChannel *layer);
 /* The same with a reference, for anybody. */
 QIOChannel *qio_layer_ref_below(QIOChannel *layer);
 
-/* One transfer through below, by whoever holds the layer's lock.  Returns: > 0, 0 at the end, -1,
+/* One transfer through below, by whoever holds the layer's lock; reading pushes out what below, if
+ * it is a layer itself, holds back.  Returns: > 0, 0 at the end, -1,
  * QIO_CHANNEL_ERR_BLOCK */
 ssize_t qio_layer_readv(QIOChannel *layer, const struct iovec *iov, size_t niov, Error **errp);
 ssize_t qio_layer_writev(QIOChannel *layer, const struct iovec *iov, size_t niov, Error **errp);
 /* For the layer's io_poll: what to poll after below answered ERR_BLOCK in these directions. */
 int qio_layer_poll(QIOChannel *layer, GIOCondition condition, QIOPollFd *out, int cap);
 
-/* For the layer's io_flush, once it holds nothing itself: the same below. */
-int qio_layer_flush(QIOChannel *layer, Error **errp);
 /* For the layer's io_close: closes below, without waiting for a child.  Returns: 0, or -1 */
 int qio_layer_close_below(QIOChannel *layer, Error **errp);
 

@@ -33,10 +33,9 @@ int qio_channel_bye(QIOChannel *ioc, int timeout_ms, bool interruptible, Error *
     return take_steps(ioc, qio_channel_class(ioc)->io_bye, timeout_ms, interruptible, errp);
 }
 
-int qio_channel_flush_flags(QIOChannel *ioc, unsigned flags, Error **errp)
+static int flush_one(QIOChannel *ioc, Error **errp)
 {
     QIOChannelClass *klass = qio_channel_class(ioc);
-    int64_t deadline_ns;
     int ret;
 
     if (qio_channel_enter(ioc, QIO_USE_ONE, errp) < 0) {
@@ -44,13 +43,30 @@ int qio_channel_flush_flags(QIOChannel *ioc, unsigned flags, Error **errp)
     }
     ret = klass->io_flush ? klass->io_flush(ioc, errp) : 0;
     qio_channel_leave(ioc, QIO_USE_ONE, NULL);
-    if (ret != QIO_CHANNEL_ERR_BLOCK || (flags & QIO_IO_DONTWAIT) ||
-        (!(flags & QIO_IO_WAIT) && !qio_channel_get_blocking(ioc))) {
-        return ret;
+    return ret;
+}
+
+/* From the top down: what one layer sends, the next may hold back.  The mode and the time-out are
+ * those of the top. */
+int qio_channel_flush_flags(QIOChannel *ioc, unsigned flags, Error **errp)
+{
+    bool waits = !(flags & QIO_IO_DONTWAIT) &&
+                 ((flags & QIO_IO_WAIT) || qio_channel_get_blocking(ioc));
+    int64_t deadline_ns = 0;
+    int ret = 0;
+
+    for (QIOChannel *one = ioc; one && ret == 0; one = qio_layer_below(one)) {
+        ret = flush_one(one, errp);
+        if (ret != QIO_CHANNEL_ERR_BLOCK || !waits) {
+            continue;
+        }
+        if (deadline_ns == 0) {
+            deadline_ns = qio_channel_io_deadline(ioc);
+        }
+        ret = qio_channel_take_steps(one, qio_channel_class(one)->io_flush, G_IO_OUT, deadline_ns,
+                                     (flags & QIO_IO_INTERRUPTIBLE) != 0, errp);
     }
-    deadline_ns = qio_channel_io_deadline(ioc);
-    return qio_channel_take_steps(ioc, klass->io_flush, G_IO_OUT, deadline_ns,
-                                  (flags & QIO_IO_INTERRUPTIBLE) != 0, errp);
+    return ret;
 }
 
 int qio_channel_flush(QIOChannel *ioc, Error **errp)

@@ -136,7 +136,7 @@ static int shake(QIOChannelTls *tls, Error **errp)
         return fail_session(tls, rc, errp);
     }
     /* What could not be sent is only told when there is no word of the peer about it. */
-    if (qio_tls_flush(tls) < 0) {
+    if (qio_tls_flush(tls) == -1) {
         return fail(tls, qio_error_copy(tls->write_error), errp);
     }
     return QIO_CHANNEL_ERR_BLOCK;
