@@ -93,8 +93,9 @@ struct QIOChannel {
  *   of the conditions are ready now; NULL means that the descriptors tell it all.
  * @io_pread, @io_pwrite: positioned transfers; NULL = not supported.
  * @io_get_size: how many bytes there are in all; NULL = that cannot be said.
- * @io_flush: sends what the class itself holds back, without waiting: 0 done, QIO_CHANNEL_ERR_BLOCK (then
- *   @io_poll of G_IO_OUT names what to wait for), -1; NULL = it holds nothing.
+ * @io_flush: sends what the class itself holds back, without waiting: 0 done,
+ *   QIO_CHANNEL_ERR_BLOCK (then @io_poll of G_IO_OUT names what to wait for), -1; NULL = it holds
+ *   nothing.
  * @io_take_fd: gives its only descriptor away, leaving the channel without; NULL = it has none
  *   to give.
  * @io_close_wait: what qio_channel_close() does last, on its own thread and with no lock held:
