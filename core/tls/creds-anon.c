@@ -53,8 +53,9 @@ QIOTlsCreds *qio_tls_creds_new_anon(const QIOOptions *options, bool server, Erro
     if (!qio_tls_creds_refuse(options, "anonymous", foreign, errp)) {
         return NULL;
     }
+    /* The others must go: a server would choose one that needs a certificate, and then fail. */
     creds = qio_tls_creds_alloc(QIO_TLS_ANON, options, server,
-                                ":-VERS-TLS1.3:+ANON-ECDH:+ANON-DH", errp);
+                                ":-VERS-TLS1.3:-KX-ALL:+ANON-ECDH:+ANON-DH", errp);
     if (!creds) {
         return NULL;
     }

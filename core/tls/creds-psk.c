@@ -262,7 +262,9 @@ QIOTlsCreds *qio_tls_creds_new_psk(const QIOOptions *options, bool server, Error
     if (!qio_tls_creds_refuse(options, "psk", foreign, errp)) {
         return NULL;
     }
-    creds = qio_tls_creds_alloc(QIO_TLS_PSK, options, server, ":+ECDHE-PSK:+DHE-PSK:+PSK", errp);
+    /* The others must go: a server would choose one that needs a certificate, and then fail. */
+    creds = qio_tls_creds_alloc(QIO_TLS_PSK, options, server,
+                                ":-KX-ALL:+ECDHE-PSK:+DHE-PSK:+PSK", errp);
     if (!creds) {
         return NULL;
     }
