@@ -271,11 +271,26 @@ void conversation_check(uint32_t number, StackFunc stack, unsigned splits, unsig
     compare(number, stack, &chunking, whole);
     chunking.kind = CHUNK_SPLIT;
     for (unsigned i = 0; i < splits; i++) {
-        chunking.at = 1 + (splits >= most ? i : (size_t)i * most / splits);
+        chunking.at = 1 + (size_t)i * most / splits;
         compare(number, stack, &chunking, whole);
     }
     chunking.kind = CHUNK_RANDOM;
     for (chunking.seed = 1; chunking.seed <= seeds; chunking.seed++) {
+        compare(number, stack, &chunking, whole);
+    }
+    g_free(whole);
+}
+
+void conversation_check_splits(uint32_t number, StackFunc stack, unsigned part, unsigned parts)
+{
+    Chunking chunking = { CHUNK_WHOLE };
+    size_t read[2];
+    char *whole = conversation_run(number, stack, &chunking, read);
+    size_t most = MAX(read[0], read[1]);
+
+    CHECK(strstr(whole, "stuck") == NULL);
+    chunking.kind = CHUNK_SPLIT;
+    for (chunking.at = 1 + part; chunking.at <= most; chunking.at += parts) {
         compare(number, stack, &chunking, whole);
     }
     g_free(whole);

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 #include <qio/channel-tls.h>
+#include <qio/channel-websock.h>
 #include "conversation.h"
 #include "runner.h"
 
@@ -59,13 +60,43 @@ static void tls_in_tls(QIOChannel *end[2])
     tls(end);
 }
 
-static void with_creds(void (*check)(void))
+static void ws(QIOChannel *end[2])
 {
-    client_creds = creds_new(false);
-    server_creds = creds_new(true);
-    check();
-    qio_tls_creds_unref(client_creds);
-    qio_tls_creds_unref(server_creds);
+    put_on(&end[0], qio_channel_websock_new_client(end[0], "localhost", "/", NULL));
+    put_on(&end[1], qio_channel_websock_new_server(end[1]));
+}
+
+static void put_on_deflated(QIOChannel **end, bool server)
+{
+    QIOOptions *options = qio_options_new();
+
+    CHECK_INT(qio_options_set_str(options, "ws-deflate", "on", NULL), ==, 0);
+    put_on(end, qio_channel_websock_new_options(*end, options, server, NULL));
+    qio_options_free(options);
+}
+
+static void ws_deflated(QIOChannel *end[2])
+{
+    put_on_deflated(&end[0], false);
+    put_on_deflated(&end[1], true);
+}
+
+static void ws_over_tls(QIOChannel *end[2])
+{
+    tls(end);
+    ws(end);
+}
+
+static void tls_over_ws(QIOChannel *end[2])
+{
+    ws(end);
+    tls(end);
+}
+
+static void tls_over_ws_over_tls(QIOChannel *end[2])
+{
+    ws_over_tls(end);
+    tls(end);
 }
 
 /* ---- conversations ---- */
@@ -74,35 +105,90 @@ static void plain(QIOChannel *end[2])
 {
 }
 
-TEST(plain_channels_give_the_same_however_the_stream_is_cut)
+static void check_some(StackFunc stack, uint32_t conversations)
 {
-    for (uint32_t number = 0; number < 40; number++) {
-        conversation_check(number, plain, 20, 10);
+    client_creds = creds_new(false);
+    server_creds = creds_new(true);
+    for (uint32_t number = 0; number < conversations; number++) {
+        conversation_check(number, stack, 6, 4);
     }
+    qio_tls_creds_unref(client_creds);
+    qio_tls_creds_unref(server_creds);
 }
 
-static void check_tls(void)
+/* A fourth of all the places at which one short conversation can be cut in two. */
+static void check_splits(StackFunc stack, unsigned part)
 {
-    for (uint32_t number = 0; number < 24; number++) {
-        conversation_check(number, tls, 6, 4);
-    }
-    /* Every place of one. */
-    conversation_check(3, tls, 3000, 1);
+    client_creds = creds_new(false);
+    server_creds = creds_new(true);
+    conversation_check_splits(3, stack, part, 4);
+    qio_tls_creds_unref(client_creds);
+    qio_tls_creds_unref(server_creds);
+}
+
+TEST(plain_channels_give_the_same_however_the_stream_is_cut)
+{
+    check_some(plain, 80);
 }
 
 TEST(tls_gives_the_same_however_the_stream_is_cut)
 {
-    with_creds(check_tls);
+    check_some(tls, 40);
 }
 
-static void check_tls_in_tls(void)
+TEST(tls_gives_the_same_cut_in_two_at_every_place_1_of_4)
 {
-    for (uint32_t number = 0; number < 12; number++) {
-        conversation_check(number, tls_in_tls, 6, 4);
+    check_splits(tls, 0);
+}
+
+TEST(tls_gives_the_same_cut_in_two_at_every_place_2_of_4)
+{
+    check_splits(tls, 1);
+}
+
+TEST(tls_gives_the_same_cut_in_two_at_every_place_3_of_4)
+{
+    check_splits(tls, 2);
+}
+
+TEST(tls_gives_the_same_cut_in_two_at_every_place_4_of_4)
+{
+    check_splits(tls, 3);
+}
+
+TEST(ws_gives_the_same_however_the_stream_is_cut)
+{
+    check_some(ws, 80);
+}
+
+TEST(ws_gives_the_same_cut_in_two_at_every_place)
+{
+    for (unsigned part = 0; part < 4; part++) {
+        check_splits(ws, part);
     }
+}
+
+TEST(deflated_ws_gives_the_same_however_the_stream_is_cut)
+{
+    check_some(ws_deflated, 40);
+}
+
+TEST(ws_over_tls_gives_the_same_however_the_stream_is_cut)
+{
+    check_some(ws_over_tls, 20);
+}
+
+TEST(tls_over_ws_gives_the_same_however_the_stream_is_cut)
+{
+    check_some(tls_over_ws, 20);
 }
 
 TEST(tls_in_tls_gives_the_same_however_the_stream_is_cut)
 {
-    with_creds(check_tls_in_tls);
+    check_some(tls_in_tls, 20);
+}
+
+TEST(tls_over_ws_over_tls_gives_the_same_however_the_stream_is_cut)
+{
+    check_some(tls_over_ws_over_tls, 10);
 }
