@@ -22,7 +22,7 @@ char *conversation_run(uint32_t number, StackFunc stack, const Chunking *chunkin
 /* Runs it whole, byte by byte, cut in two at `splits` places and by `seeds` seeds; fails the test
  * at the first that differs. */
 void conversation_check(uint32_t number, StackFunc stack, unsigned splits, unsigned seeds);
-/* Cuts it in two at every place of the stream; this is one of several parts of that, 0 to parts-1. */
+/* Cuts it in two at every place of the stream; this is one part of that, 0 to parts - 1. */
 void conversation_check_splits(uint32_t number, StackFunc stack, unsigned part, unsigned parts);
 
 #endif
