@@ -186,6 +186,10 @@ void qio_ws_due_pong(QIOChannelWebsock *ws, const void *bytes, size_t len)
 {
     QIOWsOutput *out = &ws->out;
 
+    /* Each ping has its pong as long as pongs can go. */
+    if (out->pong_due) {
+        qio_ws_flush(ws, NULL);
+    }
     if (out->closed || out->failure) {
         return;
     }
