@@ -477,7 +477,7 @@ ssize_t qio_ws_take(QIOChannelWebsock *ws, uint8_t *buf, size_t len, int *opcode
             if (n == 0 && !ws->failure && in->start == in->end) {
                 break;
             }
-        } else if (fill_or_fail(ws, NULL) == 0 && !ws->failure) {
+        } else if (got > 0 || (fill_or_fail(ws, NULL) == 0 && !ws->failure)) {
             break;
         }
     }
