@@ -28,8 +28,7 @@ static const Talk framing[] = {
 static const Talk controls[] = {
     { "ping", "89:abc", "", "pong(abc)" },
     { "empty ping", "89:", "", "pong()" },
-    { "ping of 125 bytes", "89*125:x 82:", "b()", "pong(" "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-      "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx)" },
+    { "ping of 125 bytes", "89*125:x 82:", "b()", "pong(x*125)" },
     { "binary ping", "89:%00%ff", "", "pong(%00%ff)" },
     { "ping and data in one", "89:p 81:data", "t(data)", "pong(p)" },
     { "ten pings", "89:0 89:1 89:2 89:3 89:4 89:5 89:6 89:7 89:8 89:9", "",

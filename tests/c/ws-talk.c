@@ -86,16 +86,16 @@ static void append_escaped(GString *to, const void *bytes, size_t len)
 }
 
 /* Long runs of one byte as "x*300". */
-static void append_payload(GString *to, const GByteArray *bytes)
+static void append_payload(GString *to, const guint8 *bytes, size_t len)
 {
-    bool same = bytes->len > 40;
+    bool same = len > 40;
 
-    for (guint i = 1; i < bytes->len && same; i++) {
-        same = bytes->data[i] == bytes->data[0];
+    for (size_t i = 1; i < len && same; i++) {
+        same = bytes[i] == bytes[0];
     }
-    append_escaped(to, bytes->data, same ? 1 : bytes->len);
+    append_escaped(to, bytes, same ? 1 : len);
     if (same) {
-        g_string_append_printf(to, "*%u", bytes->len);
+        g_string_append_printf(to, "*%zu", len);
     }
 }
 
@@ -125,7 +125,7 @@ static void heard_piece(Heard *heard, const void *buf, size_t n, int opcode, boo
     g_byte_array_append(heard->part, bytes, (guint)n);
     if (fin) {
         g_string_append(heard->text, opcode == QIO_WEBSOCK_TEXT ? " t(" : " b(");
-        append_payload(heard->text, heard->part);
+        append_payload(heard->text, heard->part->data, heard->part->len);
         g_string_append(heard->text, ")");
         g_byte_array_set_size(heard->part, 0);
         heard->opcode = 0;
@@ -136,11 +136,11 @@ static void heard_end(Heard *heard, ssize_t n, Error *err, bool stream)
 {
     if (stream && heard->part->len > 0) {
         g_string_append(heard->text, " s(");
-        append_payload(heard->text, heard->part);
+        append_payload(heard->text, heard->part->data, heard->part->len);
         g_string_append(heard->text, ")");
     } else if (heard->opcode) {
         g_string_append(heard->text, heard->opcode == QIO_WEBSOCK_TEXT ? " t(" : " b(");
-        append_payload(heard->text, heard->part);
+        append_payload(heard->text, heard->part->data, heard->part->len);
         g_string_append(heard->text, "~");
     }
     if (n == 0) {
@@ -208,7 +208,7 @@ static char *answers(const GByteArray *bytes, size_t at, bool masked)
         }
         if (p[0] == 0x8a) {
             g_string_append(text, " pong(");
-            append_escaped(text, payload, len);
+            append_payload(text, payload, len);
         } else {
             CHECK_INT(p[0], ==, 0x88);
             g_string_append(text, " close(");
