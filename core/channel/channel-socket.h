@@ -73,8 +73,8 @@ int qio_channel_socket_listen_sync(QIOChannelSocket *ioc, const QIOAddress *addr
  *   limit), or NULL
  * @ctx ... @destroy: as qio_task_new(); its source is the channel
  *
- * qio_channel_socket_connect_sync() as an operation in a loop, which a look-up holds up as little as
- * connecting.  The channel is changed in the loop, when it is connected.
+ * qio_channel_socket_connect_sync() as an operation in a loop, which goes on meanwhile, also while
+ * a name is looked up.  The channel is changed in the loop, when it is connected.
  * Returns: a task, one reference to the caller
  */
 QIOTask *qio_channel_socket_connect_task(QIOChannelSocket *ioc, const QIOAddress *addr,

@@ -36,7 +36,8 @@ QIOUri *qio_uri_parse_allowed(const char *text, const QIOOptions *options, Error
 
 /* ---- open.c ---- */
 
-/* Opens what takes no waiting: not a socket that connects.  A pipe's other end is not waited for. */
+/* Opens what takes no waiting: not a socket that connects.  The other end of a pipe is not waited
+ * for. */
 QIOChannel *qio_uri_open_at_once(const QIOUri *uri, Error **errp);
 /* What open(2) flags the mode r, w, rw or a stands for, or -1 with INVAL. */
 int qio_file_mode_flags(const char *mode, Error **errp);

@@ -2,11 +2,11 @@
 /*
  * net/open-task.c: opening, connecting and listening as operations in a loop.
  *
- * Owns: the tasks that look a name up, connect, and make what a URI says, one after the other, under
- * one deadline.
+ * Owns: the tasks that look a name up, connect, and make what a URI says, one after the other,
+ * under one deadline.
  * Rules: their state is touched where the loop's internal watches run and nowhere else once the
- * task was made, so it needs no lock.  A channel of the caller's is only changed there too, and only
- * at the end: until then it is as it was.
+ * task was made, so it needs no lock.  A channel of the caller's is only changed there too, and
+ * only at the end: until then it is as it was.
  */
 #include "net/search.h"
 
