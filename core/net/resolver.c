@@ -7,8 +7,9 @@
  * handlers stay with the program's threads.
  * Rules: the pool's lock guards the queue and what a look-up and its worker share; it is never
  * held while anything is looked up.  A look-up's descriptors are closed under that lock and at
- * once forgotten, so a worker that comes late closes no stranger's.  A forked child has no workers and may
- * find the lock taken for ever: it begins with a pool of its own and leaves the parent's alone.
+ * once forgotten, so a worker that comes late closes no stranger's.  A forked child has no
+ * workers and may find the lock taken for ever: it begins with a pool of its own and leaves the
+ * parent's alone.
  */
 #include "net/resolver.h"
 
