@@ -2,7 +2,7 @@
 /*
  * hole.h: addresses that nobody answers at: listeners with a queue that is full.
  *
- * Owns: Hole, a listener of the test's own and the clients that fill it.
+ * Owns: Hole, a listener of the test's own and the clients that fill it; and ports that refuse.
  */
 #ifndef TESTS_HOLE_H
 #define TESTS_HOLE_H
@@ -56,6 +56,18 @@ static inline int listen_at_port(const char *host, uint16_t *port, int backlog)
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     CHECK_INT(bind(fd, (struct sockaddr *)&place.addr, place.len), ==, 0);
     CHECK_INT(listen(fd, backlog), ==, 0);
+    CHECK_INT(getsockname(fd, (struct sockaddr *)&place.addr, &place.len), ==, 0);
+    *port = ntohs(((struct sockaddr_in *)&place.addr)->sin_port);
+    return fd;
+}
+
+/* A port that refuses, held by a socket that is bound and does not listen. */
+static inline int hold_port(const char *host, uint16_t *port)
+{
+    Place place = place_at(host, 0);
+    int fd = socket(place.addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    CHECK_INT(bind(fd, (struct sockaddr *)&place.addr, place.len), ==, 0);
     CHECK_INT(getsockname(fd, (struct sockaddr *)&place.addr, &place.len), ==, 0);
     *port = ntohs(((struct sockaddr_in *)&place.addr)->sin_port);
     return fd;

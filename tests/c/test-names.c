@@ -154,6 +154,7 @@ TEST(a_name_that_is_none)
 TEST(numeric_hosts_go_to_no_thread)
 {
     names_install();
+    seam_fail(SEAM_connect, 1, 2, ECONNREFUSED);
     qio_error_free(open_refused("tcp://127.0.0.1:1"));
     qio_error_free(open_refused("tcp://[::1]:1"));
     CHECK_INT(seam_hits(SEAM_pthread_create), ==, 0);
@@ -169,6 +170,7 @@ TEST(numeric_on_looks_nothing_up)
     CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_INVAL);
     CHECK_STR_HAS(qio_error_get_pretty(err), "\"nobody\" is a name");
     qio_error_free(err);
+    seam_fail(SEAM_connect, 1, 1, ECONNREFUSED);
     qio_error_free(open_refused("tcp://127.0.0.1:1?numeric=on"));
     CHECK_INT(names_asked(), ==, 0);
 }
@@ -283,6 +285,7 @@ TEST(no_thread_to_be_had)
     names_install();
     names_answer("fast", 0, "127.0.0.1");
     seam_fail(SEAM_pthread_create, 1, 1, EAGAIN);
+    seam_fail(SEAM_connect, 1, 1, ECONNREFUSED);
     err = open_refused("tcp://fast:1");
     CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_RESOLVE);
     CHECK_STR_HAS(qio_error_get_pretty(err), "temporarily unavailable");
