@@ -82,10 +82,12 @@ static char *plain_name(const char *hostname, Error **errp)
     if (len > 1 && name[len - 1] == '.') {
         name[--len] = '\0';
     }
-    if (len > 0 && len <= HOST_MAX) {
+    /* An empty label would pass for one that a wildcard stands for. */
+    if (len > 0 && len <= HOST_MAX && name[0] != '.' && !strstr(name, "..")) {
         return name;
     }
-    qio_error_set(errp, QIO_ERROR_INVAL, "tls-hostname: a name has 1 to %d bytes", HOST_MAX);
+    qio_error_set(errp, QIO_ERROR_INVAL, "tls-hostname: it takes a DNS name or an address, of 1 "
+                  "to %d bytes", HOST_MAX);
     g_free(name);
     return NULL;
 }
