@@ -35,13 +35,14 @@ static bool bear(QIOChannelTls *tls, int rc)
 
 static void read_failed(QIOChannelTls *tls, int rc)
 {
-    if (rc == GNUTLS_E_PREMATURE_TERMINATION && tls->relaxed && !tls->call_error) {
+    bool truncated = qio_tls_is_truncation(tls, rc);
+
+    if (truncated && tls->relaxed) {
         tls->read_end = true;
         return;
     }
     qio_tls_set_session_error(tls, rc, "TLS", &tls->read_error);
-    if (rc != GNUTLS_E_PREMATURE_TERMINATION && rc != GNUTLS_E_PULL_ERROR &&
-        rc != GNUTLS_E_FATAL_ALERT_RECEIVED) {
+    if (!truncated && rc != GNUTLS_E_PULL_ERROR && rc != GNUTLS_E_FATAL_ALERT_RECEIVED) {
         gnutls_alert_send_appropriate(tls->session, rc);
     }
 }

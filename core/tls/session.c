@@ -119,6 +119,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
     struct iovec iov = { .iov_base = buf, .iov_len = len };
     ssize_t n = qio_layer_readv(&tls->parent, &iov, 1, &tls->call_error);
 
+    tls->cut = n == 0;
     if (n >= 0) {
         return n;
     }
@@ -273,6 +274,12 @@ static void set_alert_error(QIOChannelTls *tls, const char *what, Error **errp)
                          name ? name : "unknown");
 }
 
+bool qio_tls_is_truncation(QIOChannelTls *tls, int rc)
+{
+    return !tls->call_error && (rc == GNUTLS_E_PREMATURE_TERMINATION ||
+                                (rc == GNUTLS_E_UNEXPECTED_PACKET_LENGTH && tls->cut));
+}
+
 void qio_tls_set_session_error(QIOChannelTls *tls, int rc, const char *what, Error **errp)
 {
     int level;
@@ -282,14 +289,15 @@ void qio_tls_set_session_error(QIOChannelTls *tls, int rc, const char *what, Err
         qio_error_propagate(errp, g_steal_pointer(&tls->call_error));
         return;
     }
+    if (qio_tls_is_truncation(tls, rc)) {
+        qio_error_set(errp, QIO_ERROR_TLS_TRUNCATED,
+                      "%s: the peer's bytes ended without its close_notify", what);
+        return;
+    }
     switch (rc) {
     case GNUTLS_E_FATAL_ALERT_RECEIVED:
     case GNUTLS_E_WARNING_ALERT_RECEIVED:
         set_alert_error(tls, what, errp);
-        return;
-    case GNUTLS_E_PREMATURE_TERMINATION:
-        qio_error_set(errp, QIO_ERROR_TLS_TRUNCATED,
-                      "%s: the peer's bytes ended without its close_notify", what);
         return;
     case GNUTLS_E_MEMORY_ERROR:
         qio_error_set(errp, QIO_ERROR_NOMEM, "%s: no memory", what);

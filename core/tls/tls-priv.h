@@ -138,6 +138,7 @@ struct QIOChannelTls {
     bool read_end;                  /* close_notify came, or tls-relaxed */
     bool read_shut;                 /* by shutdown */
     bool blocked;                   /* the transport gave nothing more in this call */
+    bool cut;                       /* the transport is at its end */
     gnutls_packet_t packet;         /* decrypted, not read yet */
     gnutls_datum_t left;            /* what is left of it */
     int oddities;                   /* warning alerts and wishes to renegotiate so far */
@@ -165,6 +166,8 @@ int qio_tls_session_start(QIOChannelTls *tls, const char *const *alpn, Error **e
 int qio_tls_flush(QIOChannelTls *tls);
 /* Sets the error of a failed GnuTLS call, by its cause if the transport or a callback was it. */
 void qio_tls_set_session_error(QIOChannelTls *tls, int rc, const char *what, Error **errp);
+/* Whether that call failed since the transport ended before the peer's close_notify. */
+bool qio_tls_is_truncation(QIOChannelTls *tls, int rc);
 /* Queues close_notify, once. */
 void qio_tls_send_bye(QIOChannelTls *tls);
 

@@ -70,13 +70,13 @@ Error *tls_creds_error(const char *text, bool server)
     return err;
 }
 
-void tls_pair_creds(TlsPair *two, QIOTlsCreds *client, QIOTlsCreds *server,
-                    const char *client_options, const char *server_options)
+void tls_pair_creds(TlsPair *two, TlsTransport *transport, QIOTlsCreds *client,
+                    QIOTlsCreds *server, const char *client_options, const char *server_options)
 {
     QIOOptions *options[] = { tls_options(client_options), tls_options(server_options) };
     Error *err = NULL;
 
-    pair(&two->below[0], &two->below[1]);
+    transport(&two->below[0], &two->below[1]);
     two->client = (QIOChannel *)qio_channel_tls_new_options(two->below[0], client, options[0],
                                                             false, &err);
     two->server = (QIOChannel *)qio_channel_tls_new_options(two->below[1], server, options[1],
@@ -88,16 +88,22 @@ void tls_pair_creds(TlsPair *two, QIOTlsCreds *client, QIOTlsCreds *server,
     qio_options_free(options[1]);
 }
 
-void tls_pair(TlsPair *two, const char *client_creds, const char *server_creds,
-              const char *client_options, const char *server_options)
+void tls_pair_on(TlsPair *two, TlsTransport *transport, const char *client_creds,
+                 const char *server_creds, const char *client_options, const char *server_options)
 {
     QIOTlsCreds *client = tls_creds(client_creds, false), *server = tls_creds(server_creds, true);
 
-    tls_pair_creds(two, client, server,
+    tls_pair_creds(two, transport, client, server,
                    client_options ? client_options : "tls-hostname=server.example",
                    server_options);
     qio_tls_creds_unref(client);
     qio_tls_creds_unref(server);
+}
+
+void tls_pair(TlsPair *two, const char *client_creds, const char *server_creds,
+              const char *client_options, const char *server_options)
+{
+    tls_pair_on(two, pair, client_creds, server_creds, client_options, server_options);
 }
 
 static int step(QIOChannel *ioc, int before, Error **errp)
@@ -116,10 +122,13 @@ int tls_shake(TlsPair *two, Error **client_err, Error **server_err)
         if (client != QIO_CHANNEL_ERR_BLOCK && server != QIO_CHANNEL_ERR_BLOCK) {
             return client == 0 && server == 0 ? 0 : -1;
         }
-        /* One that has failed says no more: its end is all the other can wait for. */
-        if (client == -1 || server == -1) {
-            qio_channel_shutdown(two->below[client == -1 ? 0 : 1], QIO_CHANNEL_SHUTDOWN_WRITE,
-                                 NULL);
+        /* One that has failed says no more: its end is all the other can wait for; and so it is
+         * when both wait for ever. */
+        if (client == -1 || i > 50) {
+            qio_channel_shutdown(two->below[0], QIO_CHANNEL_SHUTDOWN_WRITE, NULL);
+        }
+        if (server == -1 || i > 50) {
+            qio_channel_shutdown(two->below[1], QIO_CHANNEL_SHUTDOWN_WRITE, NULL);
         }
     }
     test_fail(__FILE__, __LINE__, "the handshake does not come to an end");
@@ -151,6 +160,7 @@ void tls_send(QIOChannel *from, QIOChannel *to, size_t len)
     for (size_t i = 0; i < len; i++) {
         out[i] = (uint8_t)(i * 7 + i / 251);
     }
+    qio_channel_set_blocking(from, false, NULL);
     while (read < len) {
         ssize_t n = written < len ? qio_channel_try_write(from, out + written, len - written, &err)
                                   : QIO_CHANNEL_ERR_BLOCK;
@@ -169,6 +179,7 @@ void tls_send(QIOChannel *from, QIOChannel *to, size_t len)
         CHECK_INT(n, !=, 0);
     }
     CHECK_MEM(in, out, len);
+    qio_channel_set_blocking(from, true, NULL);
     g_free(out);
     g_free(in);
 }

@@ -28,9 +28,13 @@ typedef struct TlsPair {
 
 void tls_pair(TlsPair *pair, const char *client_creds, const char *server_creds,
               const char *client_options, const char *server_options);
+/* The same on another transport. */
+typedef void TlsTransport(QIOChannel **a, QIOChannel **b);
+void tls_pair_on(TlsPair *pair, TlsTransport *transport, const char *client_creds,
+                 const char *server_creds, const char *client_options, const char *server_options);
 /* With credentials that exist; takes no reference. */
-void tls_pair_creds(TlsPair *pair, QIOTlsCreds *client, QIOTlsCreds *server,
-                    const char *client_options, const char *server_options);
+void tls_pair_creds(TlsPair *pair, TlsTransport *transport, QIOTlsCreds *client,
+                    QIOTlsCreds *server, const char *client_options, const char *server_options);
 /* Takes steps of both until both are done or failed.  Returns: 0, or -1 when one failed. */
 int tls_shake(TlsPair *pair, Error **client_err, Error **server_err);
 /* tls_shake() that must succeed. */
