@@ -81,9 +81,9 @@ ssize_t qio_channel_tls_get_peer_certificate(QIOChannelTls *ioc, unsigned index,
  * Returns: 0, or -1 (INVAL, CLOSED) */
 int qio_channel_tls_export(QIOChannelTls *ioc, const char *label, const void *context,
                            size_t context_len, void *buf, size_t len, Error **errp);
-/** qio_channel_tls_rekey: new keys for what this end sends; beside a reader and a writer.  A peer may
- * refuse many at once (GnuTLS: 8 a second).  Returns: 0, or -1 (NOTSUP: not in TLS 1.2; INVAL: no
- * handshake yet) */
+/** qio_channel_tls_rekey: new keys for what this end sends; beside a reader and a writer.  A peer
+ * may refuse many at once (GnuTLS: 8 a second).  Returns: 0, or -1 (NOTSUP: not in TLS 1.2; INVAL:
+ * no handshake yet) */
 int qio_channel_tls_rekey(QIOChannelTls *ioc, Error **errp);
 
 G_END_DECLS
