@@ -14,6 +14,8 @@
 %newobject qioh_channel_new_null;
 %newobject qioh_channel_new_tls_client;
 %newobject qioh_channel_new_tls_server;
+%newobject qioh_channel_new_ws_client;
+%newobject qioh_channel_new_ws_server;
 %newobject qioh_channel_ref;
 %delobject qioh_channel_unref;
 %newobject qioh_channel_take_transport;

@@ -16,6 +16,7 @@
 #include <qio/channel-null.h>
 #include <qio/channel-socket.h>
 #include <qio/channel-tls.h>
+#include <qio/channel-websock.h>
 #include "channel/layer.h"
 
 bool abi_channel_is(QIOChannel *ioc, const char *type_name, GType *cache)
@@ -292,6 +293,7 @@ qioh_status qioh_channel_get_kind(qioh_channel *channel, qioh_error *error)
         { TYPE_QIO_CHANNEL_BUFFER, QIOH_CHANNEL_BUFFER, 0 },
         { TYPE_QIO_CHANNEL_NULL, QIOH_CHANNEL_NULL, 0 },
         { TYPE_QIO_CHANNEL_TLS, QIOH_CHANNEL_TLS, 0 },
+        { TYPE_QIO_CHANNEL_WEBSOCK, QIOH_CHANNEL_WEBSOCKET, 0 },
     };
     QIOChannel *ioc;
     int32_t kind = abi_channel_pin(channel, &ioc, error);

@@ -79,7 +79,11 @@ enum {                                         /* conditions, GLib's values */
   QIOH_HUP = 16,
   QIOH_NVAL = 32                               /* last call: the channel was closed */
 };
-enum { QIOH_DONTWAIT = 1 };                    /* flags */
+enum {                                         /* flags */
+  QIOH_DONTWAIT = 1,
+  QIOH_WS_PARTIAL = 2,                         /* ws_send: more of this message follows */
+  QIOH_WS_PONGS = 4                            /* ws_recv: from now on give pongs, too */
+};
 enum {                                         /* shutdown, the seed's values */
   QIOH_SHUTDOWN_BOTH = 0,
   QIOH_SHUTDOWN_READ = 1,
@@ -276,6 +280,14 @@ qioh_channel *qioh_channel_new_tls_client(qioh_channel *channel, qioh_creds *cre
 /* the other end of new_tls_client; tls-acl, and its keys but tls-hostname */
 qioh_channel *qioh_channel_new_tls_server(qioh_channel *channel, qioh_creds *creds,
                                           qioh_options *options, qioh_error *error);
+/* a WebSocket over a channel, as new_tls_client otherwise; ws-mode stream (the default) is read and
+   written, messages has ws_send and ws_recv; ws-path ws-host ws-origin ws-protocol ws-header
+   ws-deflate ws-max-message ws-max-inflated handshake-timeout name */
+qioh_channel *qioh_channel_new_ws_client(qioh_channel *channel, qioh_options *options,
+                                         qioh_error *error);
+/* the other end of new_ws_client: its keys, and ws-request: who asks waits for ws_accept */
+qioh_channel *qioh_channel_new_ws_server(qioh_channel *channel, qioh_options *options,
+                                         qioh_error *error);
 
 /* ---- life [any thread] ---- */
 
@@ -433,6 +445,37 @@ qioh_status qioh_channel_tls_export(qioh_channel *channel, const char *label,
                                     size_t len, qioh_error *error);
 /* new keys for both directions, beside a reader and a writer; NOTSUP in TLS 1.2 */
 qioh_status qioh_channel_tls_rekey(qioh_channel *channel, qioh_error *error);
+
+/* ---- WebSocket [one reader and one writer]: WRONGTYPE on channels of another kind ---- */
+
+/* a message, or with QIOH_WS_PARTIAL a part of one, of the opcode text or binary; as write: when
+   less is accepted the next call brings the rest; NOTSUP on the face of a stream */
+qioh_ssize qioh_channel_ws_send(qioh_channel *channel, const void *buf, size_t len,
+                                uint32_t opcode, uint32_t flags, qioh_error *error);
+/* what has come of a message, as read; fin 0: more of this message follows; opcode CLOSE: the
+   close frame, once, then the clean end with 0 bytes; outputs may be NULL; E_PROTOCOL, with the
+   close code in number, when it ended otherwise */
+qioh_ssize qioh_channel_ws_recv(qioh_channel *channel, void *buf, size_t len, uint32_t flags,
+                                uint32_t *opcode, uint32_t *fin, qioh_error *error);
+/* at most 125 bytes, which come back in a pong [any thread] */
+qioh_status qioh_channel_ws_ping(qioh_channel *channel, const void *buf, size_t len,
+                                 qioh_error *error);
+/* begins the end, with a code of 1000-1003, 1007-1014 or 3000-4999, or 0 for none, and a reason
+   or NULL; waits for nothing; a second one is 0 [any thread] */
+qioh_status qioh_channel_ws_close(qioh_channel *channel, uint32_t code, const char *reason,
+                                  qioh_error *error);
+/* what the handshake said: path protocols protocol origin, or the name of a header field; AGAIN
+   before the other side has spoken; also after close [any thread] */
+qioh_ssize qioh_channel_ws_get_request(qioh_channel *channel, const char *key, char *buf,
+                                       size_t cap, qioh_error *error);
+/* lets the client in that channel_handshake gave 1 for, with one of its protocols, NULL = the first
+   that the options have; the handshake then goes on [any thread] */
+qioh_status qioh_channel_ws_accept(qioh_channel *channel, const char *protocol,
+                                   qioh_error *error);
+/* turns it away with a status of 300 to 599 and a text, or NULL; the handshake goes on, and
+   fails [any thread] */
+qioh_status qioh_channel_ws_reject(qioh_channel *channel, uint32_t http_status,
+                                   const char *reason, qioh_error *error);
 
 /* ---- command [any thread]: NOTSUP on channels of another kind; also after close ---- */
 

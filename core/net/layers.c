@@ -12,6 +12,7 @@
 
 #include <string.h>
 #include <qio/channel-tls.h>
+#include <qio/channel-websock.h>
 #include "base/sys.h"
 
 struct QIOLayers {
@@ -195,9 +196,9 @@ QIOChannel *qio_layers_put(QIOLayers *layers, unsigned index, QIOChannel *below,
         return (QIOChannel *)qio_channel_tls_new_options(below, layers->creds, layers->options,
                                                          layers->server, errp);
     case QIO_LAYER_WS:
-        break;
+        return (QIOChannel *)qio_channel_websock_new_options(below, layers->options,
+                                                             layers->server, errp);
     }
-    qio_error_set(errp, QIO_ERROR_NOTSUP, "ws+: WebSocket cannot be opened yet");
     return NULL;
 }
 

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <qio/channel-tls.h>
+#include <qio/channel-websock.h>
 #include <qio/uri.h>
 
 /* ---- credentials ---- */
@@ -50,9 +51,15 @@ static QIOOptions *client_options(void)
     return with_creds(creds);
 }
 
-static QIONetListener *listen_tls(const char *uri)
+/* Credentials are refused where there is no use for them. */
+static bool has_tls(const char *uri)
 {
-    QIOOptions *options = server_options();
+    return strstr(uri, "tls") != NULL || strstr(uri, "wss") != NULL;
+}
+
+static QIONetListener *listen_layered(const char *uri)
+{
+    QIOOptions *options = has_tls(uri) ? server_options() : NULL;
     Error *err = NULL;
     QIONetListener *listener = qio_net_listener_open_uri(uri, options, &err);
 
@@ -91,7 +98,7 @@ static void *opener_run(void *opaque)
         }
         opener_job = NULL;
         pthread_mutex_unlock(&opener_lock);
-        options = client_options();
+        options = has_tls(opener->uri) ? client_options() : NULL;
         opener->ioc = qio_channel_open_uri(opener->uri, options, false, &opener->err);
         qio_options_free(options);
         pthread_mutex_lock(&opener_lock);
@@ -163,7 +170,7 @@ static void check_stack(QIOChannel *ioc, const char *const *types)
 
 static void check_talk(const char *uri, const char *prefix, const char *const *types)
 {
-    QIONetListener *listener = listen_tls(uri);
+    QIONetListener *listener = listen_layered(uri);
     QIOChannel *client;
     Opener opener;
     char buf[8];
@@ -193,6 +200,13 @@ TEST(layers_lie_on_each_other_as_the_uri_says)
     static const char *const two[] = {
         TYPE_QIO_CHANNEL_TLS, TYPE_QIO_CHANNEL_TLS, TYPE_QIO_CHANNEL_SOCKET, NULL
     };
+    static const char *const web[] = { TYPE_QIO_CHANNEL_WEBSOCK, TYPE_QIO_CHANNEL_SOCKET, NULL };
+    static const char *const secure_web[] = {
+        TYPE_QIO_CHANNEL_WEBSOCK, TYPE_QIO_CHANNEL_TLS, TYPE_QIO_CHANNEL_SOCKET, NULL
+    };
+    static const char *const odd[] = {
+        TYPE_QIO_CHANNEL_TLS, TYPE_QIO_CHANNEL_WEBSOCK, TYPE_QIO_CHANNEL_SOCKET, NULL
+    };
     static const char *const none[] = { TYPE_QIO_CHANNEL_SOCKET, NULL };
     Opener opener;
     QIONetListener *listener;
@@ -201,6 +215,11 @@ TEST(layers_lie_on_each_other_as_the_uri_says)
     check_talk("tls+unix:", "tls+unix:/", one);
     check_talk("tls+tcp://127.0.0.1:0", "tls+tcp://127.0.0.1:", one);
     check_talk("tls+tls+unix:", "tls+tls+unix:/", two);
+    check_talk("ws://127.0.0.1:0/chat", "ws://127.0.0.1:", web);
+    check_talk("ws+unix:", "ws+unix:/", web);
+    check_talk("wss://127.0.0.1:0", "wss://127.0.0.1:", secure_web);
+    check_talk("ws+tls+unix:?ws-path=/a/b", "ws+tls+unix:/", secure_web);
+    check_talk("tls+ws+unix:", "tls+ws+unix:/", odd);
 
     /* The same functions serve a listener without layers. */
     listener = listen_on("unix:");
@@ -224,7 +243,7 @@ TEST(the_host_of_the_uri_is_whom_a_client_expects)
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-        QIONetListener *listener = listen_tls(rows[i].listen);
+        QIONetListener *listener = listen_layered(rows[i].listen);
         QIOChannel *client;
         Opener opener;
         char host[64];
@@ -236,6 +255,47 @@ TEST(the_host_of_the_uri_is_whom_a_client_expects)
         CHECK_INT(qio_channel_tls_get_str((QIOChannelTls *)opener.ioc, "hostname", host,
                                           sizeof(host), NULL), >=, 0);
         CHECK_STR(host, rows[i].host);
+        drop(client);
+        drop(opener.ioc);
+        qio_object_unref(listener);
+    }
+}
+
+TEST(the_host_and_the_path_of_the_uri_are_what_a_web_client_asks_for)
+{
+    static const struct {
+        const char *listen, *host, *path;
+    } rows[] = {
+        { "ws://127.0.0.1:0/chat/a%20b", "127.0.0.1", "/chat/a%20b" },
+        { "wss://[::1]:0", "[::1]", "/" },
+        { "ws+unix:", "localhost", "/" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        QIONetListener *listener;
+        QIOAddress *address;
+        QIOChannel *client;
+        Opener opener;
+        char text[64];
+        char *host;
+
+        test_note("%s", rows[i].listen);
+        listener = listen_layered(rows[i].listen);
+        opener_start(&opener, listener);
+        client = accept_channel(listener);
+        CHECK_INT(qio_channel_handshake(client, 20000, false, NULL), ==, 0);
+        opener_end(&opener);
+        address = qio_net_listener_get_address(listener, 0, NULL);
+        host = i == 2 ? g_strdup(rows[i].host)
+                      : g_strdup_printf("%s:%u", rows[i].host, address->port);
+        CHECK_INT(qio_channel_websock_get_request((QIOChannelWebsock *)client, "host", text,
+                                                  sizeof(text), NULL), >=, 0);
+        CHECK_STR(text, host);
+        CHECK_INT(qio_channel_websock_get_request((QIOChannelWebsock *)client, "path", text,
+                                                  sizeof(text), NULL), >=, 0);
+        CHECK_STR(text, rows[i].path);
+        g_free(host);
+        qio_address_free(address);
         drop(client);
         drop(opener.ioc);
         qio_object_unref(listener);
@@ -254,7 +314,7 @@ static QIOChannel *connect_bare(QIONetListener *listener)
 
 TEST(accept_shakes_no_hands)
 {
-    QIONetListener *listener = listen_tls("tls+unix:");
+    QIONetListener *listener = listen_layered("tls+unix:");
     QIOChannel *mute = connect_bare(listener);
     QIOChannel *client = accept_channel(listener);
     Error *err = NULL;
@@ -274,7 +334,7 @@ TEST(accept_shakes_no_hands)
 
 TEST(nobody_gets_the_bare_socket)
 {
-    QIONetListener *listener = listen_tls("tls+unix:");
+    QIONetListener *listener = listen_layered("tls+unix:");
     QIOChannel *mute = connect_bare(listener);
     Error *err = NULL;
 
@@ -298,7 +358,7 @@ TEST(the_channel_function_gets_the_layers)
 
     for (size_t i = 0; i < G_N_ELEMENTS(uris); i++) {
         GMainContext *context = g_main_context_new();
-        QIONetListener *listener = listen_tls("tls+unix:");
+        QIONetListener *listener = listen_layered("tls+unix:");
         QIOChannel *client = NULL;
         QIOChannel *mute;
 

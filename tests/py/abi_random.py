@@ -30,7 +30,8 @@ NUMBERS = {
     'signum': [0, 9, 15, 65, 1000, -1], 'permissions': [0o600, 0o666, 0, 0o10000, 2**32 - 1],
     'cookie': [0, 1, 2**64 - 1], 'index': [0, 0, 0, 1, 2**32 - 1], 'flags': [0, 1, 1, 1, 2],
     'condition': [1, 4, 5, 1, 4, 2, 16, 0, 64, 2**32 - 1], 'how': [1, 2, 1, 2, 0, 3],
-    'server': [0, 1, 0, 1, 2, -1], 'whence': [0, 1, 2, 0, 1, 2, 3], 'feature': [0, 1, 2, 3], 'limit': [0, 1, 64, 2**24, 2**24 + 1, 2**64 - 1],
+    'opcode': [1, 2, 1, 2, 8, 9, 0, 2**32 - 1], 'http_status': [403, 404, 200, 0, 1000],
+    'code': [1000, 4000, 0, 1005, 2**32 - 1], 'server': [0, 1, 0, 1, 2, -1], 'whence': [0, 1, 2, 0, 1, 2, 3], 'feature': [0, 1, 2, 3], 'limit': [0, 1, 64, 2**24, 2**24 + 1, 2**64 - 1],
 }
 SMALL = [0, 1, 2, 3, 4, 5, 7, 8, 16, 31, 32, 253, 1000, 2**31 - 1, 2**32 - 1]
 TEXTS = {
@@ -38,13 +39,16 @@ TEXTS = {
             b'tcp://127.0.0.1:0', b'tcp://127.0.0.1:1', b'tcp://[::1]:0', b'fd:1000000', b'exec:x',
             b'file:/dev/null?mode=rw', b'file:/no\x01thing', b'tcp://\xff:1', b'', b'%s%n:', b'x' * 5000,
             b'tls+tcp://a:1', b'tls+unix:', b'tls+unix:?tls-anon=on', b'tls+abstract:abi-random',
-            b'tls+null:', b'ws://a:1/x', b'tls+tls+buffer:', b'tls+unix:?tls-ca=/x',
+            b'tls+null:', b'ws://a:1/x', b'ws+unix:', b'ws+tls+unix:?tls-anon=on', b'ws+null:', b'tls+tls+buffer:', b'tls+unix:?tls-ca=/x',
             b'null:?name=%0a', b'null:?nmae=x', b'unix:' + b'y' * 200],
     'key': [b'name', b'timeout', b'allow', b'backlog', b'env', b'cwd', b'stderr', b'close-timeout',
             b'nodelay', b'tls-ca', b'tls-psk-key', b'tls-psk-user', b'tls-alpn', b'tls-verify',
-            b'tls-hostname', b'handshake-timeout', b'nmae', b'', b'\x1b[2J', b'k' * 3000],
-    'value': [b'', b'on', b'0', b'1', b'0.001', b'all', b'A=b', b'null', b'\n\t\x80', b'v' * 3000],
+            b'tls-hostname', b'handshake-timeout', b'ws-mode', b'ws-path', b'ws-request',
+            b'ws-protocol', b'path', b'version', b'nmae', b'', b'\x1b[2J', b'k' * 3000],
+    'value': [b'', b'on', b'0', b'1', b'0.001', b'all', b'messages', b'/chat', b'A=b', b'null', b'\n\t\x80', b'v' * 3000],
     'mode': [b'r', b'w', b'rw', b'a', b'', b'x\x07', b'm' * 1000],
+    'reason': [b'', b'why', b'r' * 200, b'\xff\n'],
+    'protocol': [b'', b'binary', b'a b', b'p' * 3000],
     'label': [b'EXPORTER-x', b'', b'l' * 5000, b'\n'],
     'name': [b'', b'a name', b'\x00', b'\xc3\x28\n', b'n' * 5000],
 }

@@ -7,6 +7,7 @@ import os
 
 from flat import CALLBACKS, CONST, STRUCTS, is_handle, lib, new_error
 from flat_tls import PskServer, TlsPair, new_creds, psk_client
+from flat_ws import WsPair, send
 
 glib = ctypes.CDLL('libglib-2.0.so.0')
 glib.g_main_context_new.restype = ctypes.c_void_p
@@ -40,7 +41,7 @@ class Scene:
         self.fds = []
         self.contexts = []
         self.releases = 0
-        self.pairs = []             # of TLS channels
+        self.pairs = []             # of layers
         self.more = []              # handles with the function that gives them up
         error = new_error()
         pair = (ctypes.c_void_p * 2)()
@@ -69,12 +70,25 @@ class Scene:
         self.pairs.append(TlsPair())
         return self.pairs[-1].client
 
+    def ws_channel(self, name):
+        """One with a message to receive, or with a request that waits."""
+        waits = name.endswith(('_accept', '_reject'))
+        pair = WsPair(shaken=not waits, ws_request='on' if waits else 'off')
+        self.pairs.append(pair)
+        if waits:
+            pair.ask()
+        else:
+            send(pair.client, b'a message')
+        return pair.server
+
     def special_handle(self, function, parameter):
         """Where the scene's one handle of that kind will not do; None: it does."""
         if parameter.type == 'qioh_channel *' and (
                 function.name.startswith('qioh_channel_tls_') or
                 function.name.endswith('_transport')):
             return self.tls_channel()
+        if parameter.type == 'qioh_channel *' and function.name.startswith('qioh_channel_ws_'):
+            return self.ws_channel(function.name)
         if '_new_tls_' in function.name and parameter.type == 'qioh_creds *':
             server = PskServer()
             creds = server.creds if function.name.endswith('server') else psk_client()
@@ -135,6 +149,8 @@ class Scene:
             ('qioh_options_add_str', 'value'): b'A=b',
             ('qioh_options_set_bytes', 'key'): b'tls-psk-key',
             ('qioh_channel_tls_get_str', 'key'): b'version',
+            ('qioh_channel_ws_get_request', 'key'): b'path',
+            ('qioh_channel_ws_close', 'code'): 1000,
             ('qioh_options_set_int', 'value'): 5,
             ('qioh_channel_set_name', 'name'): b'a name',
         }
@@ -157,7 +173,9 @@ class Scene:
             'pid': self.buffer, 'uid': self.buffer, 'gid': self.buffer,
             'exit_status': self.buffer,
             'signum': (lambda: 0) if parameter.type == 'int32_t' else self.buffer,
-            'server': lambda: 0, 'label': lambda: b'EXPORTER-x', 'context': self.buffer,
+            'opcode': self.buffer if parameter.type == 'uint32_t *' else lambda: 2,
+            'fin': self.buffer, 'reason': lambda: b'why', 'protocol': lambda: None,
+            'http_status': lambda: 404, 'server': lambda: 0, 'label': lambda: b'EXPORTER-x', 'context': self.buffer,
             'context_len': lambda: 8, 'index': lambda: 0, 'cookie': lambda: 7, 'user_data': lambda: 1,
             'after_ms': lambda: 100000, 'every_ms': lambda: 0, 'main_context': self.main_context,
         }[parameter.name]()

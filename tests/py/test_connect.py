@@ -299,12 +299,6 @@ def test_every_error_names_its_place(uri, position, piece):
     assert piece in str(caught.value)
 
 
-@pytest.mark.parametrize('uri', ['ws+null:', 'tls+ws+null:'])
-def test_layers_that_this_build_lacks_are_never_left_out(uri):
-    with pytest.raises(qio.UnsupportedError, match='WebSocket'):
-        qio.connect(uri)
-
-
 @pytest.mark.parametrize('uri', ['tcp://127.0.0.1:65536', 'tcp://127.0.0.1:x', 'tcp://[::1:1',
                                  'tcp://127.0.0.1:-1', 'tcp://:1', 'tcp://127.0.0.1:0',
                                  'unix:', 'abstract:', 'fd:x', 'fd:-1', 'fd:99999999999'])
