@@ -154,6 +154,7 @@ struct QIOWsDeflate {
     bool forget_sent, forget_received;      /* no context is kept between messages */
     bool deflating, inflating;              /* the stream is made */
     bool full;                              /* of output: there may be more */
+    QIOWsInflated ended;                    /* anything but MORE: why nothing more comes */
     int bits;                               /* of the window of what we send */
     uint64_t max_inflated, inflated;
     z_stream out, in;
@@ -261,19 +262,18 @@ static QIOWsInflated inflate_once(QIOWsDeflate *d)
     d->end = cap - z->avail_out;
     d->full = z->avail_out == 0;
     if (d->end > left) {
-        d->end = 0;
-        return QIO_WS_INFLATED_TOO_BIG;
-    }
-    d->inflated += d->end;
-    if (ret == Z_STREAM_END) {
+        d->end = (size_t)left;
+        d->ended = QIO_WS_INFLATED_TOO_BIG;
+    } else if (ret == Z_STREAM_END) {
         inflateReset(z);        /* a last block: what follows is a stream of its own */
         d->full = false;
     } else if (ret == Z_MEM_ERROR) {
-        return QIO_WS_INFLATED_NOMEM;
+        d->ended = QIO_WS_INFLATED_NOMEM;
     } else if (ret != Z_OK && ret != Z_BUF_ERROR) {
-        return QIO_WS_INFLATED_BAD;
+        d->ended = QIO_WS_INFLATED_BAD;
     }
-    return d->end > 0 ? QIO_WS_INFLATED_BYTES : QIO_WS_INFLATED_MORE;
+    d->inflated += d->end;
+    return d->end > 0 ? QIO_WS_INFLATED_BYTES : d->ended;
 }
 
 QIOWsInflated qio_ws_inflate(QIOWsDeflate *d)
@@ -282,6 +282,9 @@ QIOWsInflated qio_ws_inflate(QIOWsDeflate *d)
 
     if (d->start < d->end) {
         return QIO_WS_INFLATED_BYTES;
+    }
+    if (d->ended != QIO_WS_INFLATED_MORE) {
+        return d->ended;
     }
     if (!d->inflating) {
         if (d->in.avail_in == 0) {
