@@ -41,7 +41,7 @@ static const Talk examples[] = {
     { "each for itself", "c1:%f2%48%cd%c9%c9%07%00 c1:%f2%00%11%00%00", "t(Hello) t(Hello)", "",
       ON " ws-max-inflated=5", EXT },
     { "the window is forgotten", "c1:%f2%48%cd%c9%c9%07%00 c1:%f2%00%11%00%00",
-      "t(Hello) error(1007)", "close(1007)", ON,
+      "t(Hello) t(H~ error(1007)", "close(1007)", ON,
       EXT "; client_no_context_takeover; server_no_context_takeover" },
 };
 
@@ -316,7 +316,8 @@ TEST(ws_deflate_both_ways)
                     got += (size_t)n;
                 }
             } else {
-                CHECK_INT(qio_channel_write_all(QIO_CHANNEL(from), text, sizeof(text), NULL), ==, 0);
+                CHECK_INT(qio_channel_write_all(QIO_CHANNEL(from), text, sizeof(text), NULL), ==,
+                          0);
                 CHECK_INT(qio_channel_read_all(QIO_CHANNEL(to), back, sizeof(back), NULL), ==, 0);
             }
             CHECK_MEM(back, text, sizeof(text));
