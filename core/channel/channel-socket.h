@@ -93,6 +93,28 @@ QIOTask *qio_channel_socket_listen_task(QIOChannelSocket *ioc, const QIOAddress 
 void qio_channel_socket_listen_async(QIOChannelSocket *ioc, const QIOAddress *addr, int backlog,
                                      QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy,
                                      AioContext *ctx);
+/**
+ * qio_channel_socket_dgram_sync:
+ * @local: where it is bound; NULL or no host is every address, port 0 is chosen
+ * @remote: who it sends to, and alone receives from
+ *
+ * Makes it a datagram socket (UDP).  Of names the first pair of addresses that the system takes is
+ * it.  Each write is one datagram, and each read: what does not fit is lost, and one without bytes
+ * reads as 0.  (What is read ahead, by a peek or a readline, forgets where they ended.)  Nothing
+ * tells of one that was lost on the way; that nobody is there is the error of a later transfer.
+ * Returns: 0, or -1 (NOTSUP: not a host and a port; INVAL; RESOLVE; BUSY: it is open; CLOSED;
+ * SYSTEM)
+ */
+int qio_channel_socket_dgram_sync(QIOChannelSocket *ioc, const QIOAddress *local,
+                                  const QIOAddress *remote, Error **errp);
+/** qio_channel_socket_dgram_task, qio_channel_socket_dgram_async: the same as an operation in a
+ * loop; @ctx ... @destroy: as qio_task_new(). */
+QIOTask *qio_channel_socket_dgram_task(QIOChannelSocket *ioc, const QIOAddress *local,
+                                       const QIOAddress *remote, AioContext *ctx,
+                                       QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy);
+void qio_channel_socket_dgram_async(QIOChannelSocket *ioc, const QIOAddress *local,
+                                    const QIOAddress *remote, QIOTaskFunc func, gpointer opaque,
+                                    GDestroyNotify destroy, AioContext *ctx);
 /** qio_channel_socket_get_local_address, qio_channel_socket_get_remote_address: the address as
  * known at connect or accept, also after close.  Returns: a copy for the caller to free with
  * qio_address_free(), or NULL */
