@@ -23,7 +23,8 @@ static bool check_inet(const QIOAddress *addr, const char *which, Error **errp)
     if (addr == NULL) {
         qio_error_set(errp, QIO_ERROR_INVAL, "%s: NULL is no address", which);
     } else {
-        qio_error_set(errp, QIO_ERROR_NOTSUP, "%s: a datagram socket takes a host and a port", which);
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "%s: a datagram socket takes a host and a port",
+                      which);
     }
     return false;
 }
@@ -158,7 +159,8 @@ static int resolve_inside(QIOChannelSocket *ioc, const QIOAddress *local,
     int ret = -1;
 
     nlocals = is_any(local) ? any_locals(local, any)
-                            : qio_address_resolve(local, NULL, ioc, QIO_NEVER, false, &locals, errp);
+                            : qio_address_resolve(local, NULL, ioc, QIO_NEVER, false, &locals,
+                                                  errp);
     nremotes = nlocals < 0 ? -1
                            : qio_address_resolve(remote, NULL, ioc, QIO_NEVER, false, &remotes,
                                                  errp);
