@@ -360,7 +360,7 @@ def lint(header, text):
         names = [parameter.name for parameter in function.parameters]
         if len(set(names)) != len(names):
             problems.append(f"{function.name}: two parameters of one name")
-        if any(p.type == "qioh_error *" for p in function.parameters[:-1]):
+        if any(p.type == "qioh_error *" and p.name != "out" for p in function.parameters[:-1]):
             problems.append(f"{function.name}: the error is the last argument")
         if not function.comment:
             problems.append(f"{function.name}: no comment says what it does")

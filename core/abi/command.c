@@ -5,10 +5,10 @@
  * Owns: starting one from argv and options, and asking about its end.  These calls only pin:
  * what is known of a child stays readable after close.
  */
+#include "abi/command.h"
 #include "abi/channel.h"
 #include "abi/options.h"
 
-#include <qio/channel-command.h>
 #include "net/net-priv.h"
 
 qioh_channel *qioh_channel_new_command(const char *const *argv, qioh_options *options,
@@ -30,21 +30,30 @@ qioh_channel *qioh_channel_new_command(const char *const *argv, qioh_options *op
     return abi_channel_wrap(ioc, err, error);
 }
 
+bool abi_is_command(QIOChannel *ioc, qioh_error *error)
+{
+    static GType command_type;
+
+    if (abi_channel_is(ioc, TYPE_QIO_CHANNEL_COMMAND, &command_type)) {
+        return true;
+    }
+    abi_fail(error, QIOH_E_NOTSUP, "a channel of type '%s' is no command",
+             G_OBJECT_TYPE_NAME(ioc));
+    return false;
+}
+
 static int32_t command_pin(qioh_channel *channel, QIOChannelCommand **command,
                            qioh_error *error)
 {
-    static GType command_type;
     QIOChannel *ioc;
     int32_t status = abi_channel_pin(channel, &ioc, error);
 
     if (status != 0) {
         return status;
     }
-    if (!abi_channel_is(ioc, TYPE_QIO_CHANNEL_COMMAND, &command_type)) {
-        status = abi_fail(error, QIOH_E_NOTSUP, "a channel of type '%s' is no command",
-                          G_OBJECT_TYPE_NAME(ioc));
+    if (!abi_is_command(ioc, error)) {
         abi_unpin(channel);
-        return status;
+        return QIOH_E_NOTSUP;
     }
     *command = (QIOChannelCommand *)ioc;
     return 0;

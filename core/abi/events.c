@@ -7,9 +7,9 @@
  * is, so that an array can be used again without a look.
  */
 #include "abi/channel.h"
+#include "abi/event.h"
 #include "abi/loop.h"
 #include "abi/release.h"
-#include "abi/watch.h"
 #include "loop/loop.h"
 
 #include <string.h>
@@ -64,7 +64,9 @@ static int collect(AbiLoop *loop, qioh_event *events, uint32_t stride, uint32_t 
         n = qio_loop_next(loop->ctx, batch, (int)room, owed ? 0 : timeout_ms, &due, errp);
     }
     for (int i = 0; i < n; i++) {
-        put(events, stride, (uint32_t)i, abi_watch_event(&batch[i]));
+        const AbiEventSource *source = batch[i].opaque;
+
+        put(events, stride, (uint32_t)i, source->tell(&batch[i]));
     }
     if (n < 0 || !(due || owed)) {
         return n;

@@ -22,6 +22,7 @@ void abi_listener_destroyed(void *object, uint64_t token);
 void abi_loop_retired(void *object);
 void abi_loop_destroyed(void *object, uint64_t token);
 void abi_watch_destroyed(void *object, uint64_t token);
+void abi_task_destroyed(void *object, uint64_t token);
 void abi_fdset_destroyed(void *object, uint64_t token);
 void abi_creds_destroyed(void *object, uint64_t token);
 void abi_options_destroyed(void *object, uint64_t token);

@@ -27,7 +27,7 @@ typedef struct qioh_channel qioh_channel;
 typedef struct qioh_listener qioh_listener;
 typedef struct qioh_loop qioh_loop;
 typedef struct qioh_watch qioh_watch;
-typedef struct qioh_task qioh_task;            /* in qioh_event only so far */
+typedef struct qioh_task qioh_task;
 typedef struct qioh_fdset qioh_fdset;
 typedef struct qioh_creds qioh_creds;
 typedef struct qioh_options qioh_options;
@@ -180,7 +180,9 @@ typedef int32_t (*qioh_fd_fn)(qioh_watch *watch, int32_t fd, uint32_t condition,
                               void *user_data, qioh_error *error);
 typedef int32_t (*qioh_timer_fn)(qioh_watch *watch, void *user_data, qioh_error *error);
 
-/* 0 done, < 0 failed */
+/* 0 done, < 0 failed; status is the task's result */
+typedef int32_t (*qioh_task_fn)(qioh_task *task, int32_t status, void *user_data,
+                                qioh_error *error);
 typedef int32_t (*qioh_defer_fn)(qioh_loop *loop, void *user_data, qioh_error *error);
 
 /* both run inside the call that shakes hands, with the TLS channel locked: it answers them BUSY */
@@ -513,6 +515,41 @@ qioh_status qioh_listener_get_fd(qioh_listener *listener, uint32_t index,
 qioh_status qioh_listener_close(qioh_listener *listener, qioh_error *error);
 /* gives the handle up, and with it the listener, unless a watch has it */
 void qioh_listener_unref(qioh_listener *listener);
+
+/* ---- tasks [any thread]: operations that end once, with a result, a failure, CANCELLED or
+        TIMEOUT; the loop's next_events reports the end as one event TASK with the cookie, then
+        RELEASED; giving the handle up does not end them ---- */
+
+/* as channel_handshake; its status may be 1 */
+qioh_task *qioh_task_start_handshake(qioh_channel *channel, int32_t timeout_ms,
+                                     qioh_loop *loop, uint64_t cookie, qioh_error *error);
+/* the orderly end of the layers, then close, then the end of a command, which is told to end by
+   and by: the end of its input, SIGTERM, SIGKILL; the channel is closed whatever comes of it */
+qioh_task *qioh_task_start_close(qioh_channel *channel, int32_t timeout_ms, qioh_loop *loop,
+                                 uint64_t cookie, qioh_error *error);
+/* until a command has ended, see channel_get_exit_status; NOTSUP on channels of another kind; also
+   after close */
+qioh_task *qioh_task_start_wait_exit(qioh_channel *channel, qioh_loop *loop, uint64_t cookie,
+                                     qioh_error *error);
+/* calls fn once in a dispatch (or close) of the loop, instead of the event; BUSY when there is one
+   already, or the event was reported.  Set it before the loop can report, best where it is
+   dispatched */
+qioh_status qioh_task_set_callback(qioh_task *task, qioh_task_fn fn, void *user_data,
+                                   qioh_release_fn release, qioh_error *error);
+/* 1 ended, 0 time-out, INTR on a signal; does the task's own work while nobody dispatches the
+   loop, and calls nothing; BUSY inside a callback of the same loop */
+qioh_status qioh_task_wait(qioh_task *task, int32_t timeout_ms, qioh_error *error);
+/* ends it with CANCELLED unless it has ended */
+qioh_status qioh_task_cancel(qioh_task *task, qioh_error *error);
+/* AGAIN while it runs, then its result, with its detail in error */
+qioh_status qioh_task_status(qioh_task *task, qioh_error *error);
+/* 1 and out filled when it has failed, else 0 */
+qioh_status qioh_task_get_error(qioh_task *task, qioh_error *out, qioh_error *error);
+/* what it opened, once: NULL is TIMEOUT while it runs, its failure, BUSY when it was taken,
+   NOTSUP for a task that opens nothing */
+qioh_channel *qioh_task_take_channel(qioh_task *task, qioh_error *error);
+/* gives the handle up; the task goes on */
+void qioh_task_unref(qioh_task *task);
 
 /* ---- loop [any thread] ---- */
 

@@ -9,13 +9,15 @@
  * ends the registration.  `removed` is looked at before each call: a watch that was removed on
  * this thread is not called again.
  */
-#include "abi/watch.h"
+#include "abi/event.h"
 #include "abi/channel.h"
 #include "abi/kind.h"
 #include "abi/loop.h"
 #include "abi/release.h"
 
 #include <qio/net-listener.h>
+
+static qioh_event watch_event(const QIOLoopEvent *event);
 
 typedef enum AbiWatchKind {
     ABI_WATCH_CHANNEL,
@@ -25,6 +27,7 @@ typedef enum AbiWatchKind {
 } AbiWatchKind;
 
 typedef struct AbiWatch {
+    AbiEventSource source;          /* first: what the core's events lead to */
     _Atomic int refs;
     AbiWatchKind kind;
     bool queued;
@@ -230,6 +233,7 @@ static AbiWatch *watch_new(AbiLoop *loop, const AbiWatch *plan, qioh_error *erro
     }
     watch = g_new(AbiWatch, 1);
     *watch = *plan;
+    watch->source.tell = watch_event;
     watch->loop = abi_loop_ref(loop);
     return watch;
 }
@@ -410,7 +414,7 @@ void qioh_watch_unref(qioh_watch *watch)
 
 /* ---- events ---- */
 
-qioh_event abi_watch_event(const QIOLoopEvent *event)
+static qioh_event watch_event(const QIOLoopEvent *event)
 {
     static const uint32_t kinds[] = {
         [ABI_WATCH_CHANNEL] = QIOH_EV_WATCH,

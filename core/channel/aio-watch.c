@@ -16,6 +16,7 @@ struct QIOChannelAioWatch {
     QIOChannelFunc func;
     gpointer data;
     GDestroyNotify notify;
+    const QIOStepOps *steps;    /* set when it takes the steps of an operation instead */
     AioContext *seed_ctx;       /* set when the class's own handlers feed it */
     _Atomic int seed_ready;
     QIOLoopWatch *watch;        /* NULL until it is in the list; the list's reference */
@@ -63,6 +64,10 @@ static GIOCondition subject_advance(void *subject, GIOCondition wanted)
     QIOChannelAioWatch *wrap = subject;
     GIOCondition ready = 0;
 
+    if (wrap->steps) {
+        wrap->steps->advance(wrap->ioc, wrap->data);
+        return 0;
+    }
     if (!wrap->seed_ctx) {
         return qio_channel_soft_ready(wrap->ioc, wanted);
     }
@@ -77,6 +82,9 @@ static int subject_poll(void *subject, GIOCondition wanted, QIOPollFd *out, int 
 {
     QIOChannelAioWatch *wrap = subject;
 
+    if (wrap->steps) {
+        return wrap->steps->poll(wrap->ioc, wrap->data, out, cap);
+    }
     if (wrap->seed_ctx) {
         return 0;
     }
@@ -149,6 +157,15 @@ static gboolean call_func(QIOLoopWatch *watch, GIOCondition condition, void *opa
     QIOChannelAioWatch *wrap = opaque;
 
     return wrap->func(wrap->ioc, condition, wrap->data);
+}
+
+/* A step tells its task itself: only the end of the watch comes here. */
+static gboolean call_closed(QIOLoopWatch *watch, GIOCondition condition, void *opaque)
+{
+    QIOChannelAioWatch *wrap = opaque;
+
+    wrap->steps->closed(wrap->ioc, wrap->data);
+    return FALSE;
 }
 
 static void call_notify(void *opaque)
@@ -262,6 +279,32 @@ QIOLoopWatch *qio_channel_add_aio_watch(QIOChannel *ioc, AioContext *ctx, GIOCon
     wrap->data = user_data;
     wrap->notify = notify;
     return wrap_add(wrap, ctx, condition, call_func, wrap_ref(wrap), call_notify, errp);
+}
+
+QIOLoopWatch *qio_channel_add_steps(QIOChannel *ioc, AioContext *ctx, const QIOStepOps *ops,
+                                    gpointer opaque, GDestroyNotify destroy, Error **errp)
+{
+    QIOChannelAioWatch *wrap;
+    QIOLoopWatch *watch;
+
+    ctx = ctx ? ctx : qio_get_main_aio_context();
+    if (check_watch(ioc, ctx, G_IO_IN, errp) < 0) {
+        if (destroy) {
+            destroy(opaque);
+        }
+        return NULL;
+    }
+    wrap = wrap_new(ioc, ctx);
+    wrap->steps = ops;
+    wrap->data = opaque;
+    wrap->notify = destroy;
+    watch = qio_loop_add_internal_subject(ctx, wrap, &layered_ops, G_IO_IN, call_closed,
+                                          wrap_ref(wrap), call_notify, errp);
+    if (watch) {
+        link_wrap(wrap, watch);
+    }
+    wrap_unref(wrap);
+    return watch;
 }
 
 /* ---- what close and notify do ---- */

@@ -91,6 +91,12 @@ int qio_channel_command_get_exit_status(QIOChannelCommand *ioc, int *exit_status
  * Returns: 1 ended, 0 time-out, -1 error (INTR when @interruptible) */
 int qio_channel_command_wait_exit(QIOChannelCommand *ioc, int timeout_ms, bool interruptible,
                                   Error **errp);
+/** qio_channel_command_wait_exit_task: the same as an operation; arguments as qio_task_new().  See
+ * qio_channel_command_get_exit_status() for what came of it.  Any thread, also after close, which
+ * does not end it.  Returns: a task, one reference to the caller (TIMEOUT, NOTSUP) */
+QIOTask *qio_channel_command_wait_exit_task(QIOChannelCommand *ioc, int timeout_ms,
+                                            AioContext *ctx, QIOTaskFunc func, gpointer opaque,
+                                            GDestroyNotify destroy);
 /** qio_channel_command_get_pidfd: readable once the child has ended; stays the channel's, which
  * has none any more once it is closed and the child has ended; -1 when there is none. */
 int qio_channel_command_get_pidfd(QIOChannelCommand *ioc);

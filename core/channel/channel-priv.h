@@ -227,6 +227,23 @@ void qio_readahead_reset(QIOChannel *ioc);
 void qio_readahead_rewind(QIOChannel *ioc);
 void qio_readahead_free(QIOChannel *ioc);
 
+/* ---- aio-watch.c: steps ---- */
+
+/*
+ * How a step of an operation is taken and waited for, as the library's own watch: both are asked
+ * as those of a subject (loop/loop.h), with opaque.  What there is to tell, advance tells its task.
+ */
+typedef struct QIOStepOps {
+    void (*advance)(QIOChannel *ioc, gpointer opaque);
+    int (*poll)(QIOChannel *ioc, gpointer opaque, QIOPollFd *out, int cap);
+    void (*closed)(QIOChannel *ioc, gpointer opaque);   /* the channel was; nothing comes after */
+} QIOStepOps;
+
+/* A watch on a channel with io_poll.  destroy as for an internal watch, also on failure.
+ * Returns: one reference to the caller; NULL (CLOSED, SYSTEM) */
+QIOLoopWatch *qio_channel_add_steps(QIOChannel *ioc, AioContext *ctx, const QIOStepOps *ops,
+                                    gpointer opaque, GDestroyNotify destroy, Error **errp);
+
 /* ---- watch.c, aio-watch.c, yield.c: what close and notify do to them ---- */
 
 void qio_channel_end_sources(QIOChannel *ioc);

@@ -23,6 +23,7 @@
 #include <qio/coroutine.h>
 #include <qio/error.h>
 #include <qio/object.h>
+#include <qio/task.h>
 
 G_BEGIN_DECLS
 
@@ -102,6 +103,9 @@ struct QIOChannel {
  *   may wait, for a bounded time, for the other side to finish (a child process).  Ends INTR on a
  *   signal if it is interruptible, and is called again by the next close then.  Not called when
  *   the last reference goes without a close, which must not wait; NULL = nothing.
+ * @io_close_step: one step of what @io_close_wait waits for, which never waits: 0 it is over; 1
+ *   call it again when *@fd is readable (-1 = none) and at *@until_ns of the monotonic clock.  The
+ *   whole should be over at @deadline_ns (INT64_MAX = none).  NULL = nothing.
  * @io_handshake: one step of what has to come before the first byte, without waiting: 0 done, 1 a
  *   request of the peer waits for the program's answer, QIO_CHANNEL_ERR_BLOCK (then @io_poll of
  *   G_IO_IN names what to wait for), -1; NULL = there is no such thing.
@@ -137,7 +141,8 @@ struct QIOChannelClass {
     off_t (*io_get_size)(QIOChannel *ioc, Error **errp);
     int (*io_handshake)(QIOChannel *ioc, Error **errp);
     int (*io_bye)(QIOChannel *ioc, Error **errp);
-    gpointer reserved[4];
+    int (*io_close_step)(QIOChannel *ioc, int64_t deadline_ns, int *fd, int64_t *until_ns);
+    gpointer reserved[3];
 };
 
 /* ---- features and name ---- */
@@ -341,6 +346,31 @@ int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, E
  * Returns: 0, or -1 (as qio_channel_handshake())
  */
 int qio_channel_bye(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp);
+/**
+ * qio_channel_handshake_task:
+ * @timeout_ms: in all; -1 = none
+ * @ctx ... @destroy: as qio_task_new()
+ *
+ * qio_channel_handshake() as an operation.  Closing the channel ends it with CANCELLED.  Any
+ * thread.
+ * Returns: a task, one reference to the caller
+ */
+QIOTask *qio_channel_handshake_task(QIOChannel *ioc, int timeout_ms, AioContext *ctx,
+                                    QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy);
+/**
+ * qio_channel_close_task:
+ * @timeout_ms: in all; -1 = none
+ *
+ * Ends a channel in order, as an operation: the layers, from the top down, as qio_channel_bye();
+ * then it closes it; then it waits for a child process, which is told to end by and by (the end
+ * of its input, SIGTERM, SIGKILL), sooner when @timeout_ms is shorter than its close time.
+ * Whatever comes of the task, the channel is closed.  It fails with the first failure of these;
+ * TIMEOUT; CANCELLED, also when somebody else closed the channel before its layers had ended.
+ * Any thread.
+ * Returns: a task, one reference to the caller
+ */
+QIOTask *qio_channel_close_task(QIOChannel *ioc, int timeout_ms, AioContext *ctx,
+                                QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy);
 /** qio_channel_get_transport: the channel a layer lies on, borrowed; NULL = it is no layer. */
 QIOChannel *qio_channel_get_transport(QIOChannel *ioc);
 /**

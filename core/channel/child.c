@@ -109,6 +109,7 @@ bool qio_child_update(QIOChild *child)
 static void drop_pidfd(QIOChild *child)
 {
     if (child->finished && child->ended && child->sleepers == 0 && child->pidfd >= 0) {
+        qio_loop_forget_fd(child->pidfd);
         sys_close(child->pidfd);
         child->pidfd = -1;
     }
@@ -119,6 +120,7 @@ static void drop_pidfd(QIOChild *child)
 void qio_child_release(QIOChild *child)
 {
     if (child->pidfd >= 0) {
+        qio_loop_forget_fd(child->pidfd);
         sys_close(child->pidfd);
     }
     pthread_mutex_destroy(&child->lock);
@@ -316,16 +318,24 @@ int qio_child_kill(QIOChild *child, int signum, Error **errp)
     return 0;
 }
 
-/* Gives the child time to end by itself, then after a signal, then after another.
- * Returns: 0, -1 with INTR */
-static int end_child(QIOChild *child, int grace_ms, bool interruptible, Error **errp)
+/* From here on the pidfd is closed as soon as the child has ended. */
+static void set_finished(QIOChild *child)
+{
+    pthread_mutex_lock(&child->lock);
+    child->finished = true;
+    drop_pidfd(child);
+    pthread_mutex_unlock(&child->lock);
+}
+
+bool qio_child_finish_step(QIOChild *child, int grace_ms, int64_t *until_ns)
 {
     static const int signals[] = { 0, SIGTERM, SIGKILL };
 
+    if (child->epoch != qio_fork_epoch()) {
+        return false;
+    }
     for (; child->stage < G_N_ELEMENTS(signals); child->stage++, child->stage_end_ns = 0) {
         int signum = signals[child->stage];
-        Error *err = NULL;
-        int r;
 
         if (child->stage_end_ns == 0) {
             if (signum != 0) {
@@ -333,30 +343,36 @@ static int end_child(QIOChild *child, int grace_ms, bool interruptible, Error **
             }
             child->stage_end_ns = sys_deadline_ns(signum == SIGKILL ? KILL_GRACE_MS : grace_ms);
         }
-        r = qio_child_wait(child, child->stage_end_ns, interruptible, &err);
-        if (r < 0 && qio_error_get_code(err) == QIO_ERROR_INTR) {
-            qio_error_propagate(errp, err);
-            return -1;
-        }
-        qio_error_free(err);
-        if (r == 1) {
+        if (qio_child_has_ended(child, NULL, NULL)) {
             break;
         }
+        if (sys_now_ns() < child->stage_end_ns) {
+            *until_ns = child->stage_end_ns;
+            return true;
+        }
     }
-    return 0;
+    set_finished(child);
+    return false;
 }
 
 int qio_child_finish(QIOChild *child, int grace_ms, bool interruptible, Error **errp)
 {
-    int ret;
+    int64_t until_ns;
 
-    if (child->epoch != qio_fork_epoch()) {
-        return 0;
+    while (qio_child_finish_step(child, grace_ms, &until_ns)) {
+        Error *err = NULL;
+
+        if (qio_child_wait(child, until_ns, interruptible, &err) >= 0) {
+            continue;
+        }
+        if (qio_error_get_code(err) == QIO_ERROR_INTR) {
+            qio_error_propagate(errp, err);
+            set_finished(child);
+            return -1;
+        }
+        /* It cannot be waited for: on to the next signal. */
+        qio_error_free(err);
+        child->stage_end_ns = 1;
     }
-    ret = end_child(child, grace_ms, interruptible, errp);
-    pthread_mutex_lock(&child->lock);
-    child->finished = true;
-    drop_pidfd(child);
-    pthread_mutex_unlock(&child->lock);
-    return ret;
+    return 0;
 }

@@ -41,5 +41,8 @@ int qio_child_kill(QIOChild *child, int signum, Error **errp);
  * the pidfd is closed as soon as the child has ended.  One thread at a time.
  * Returns: 0; -1 with INTR if interruptible: the next call goes on with what time is left. */
 int qio_child_finish(QIOChild *child, int grace_ms, bool interruptible, Error **errp);
+/* One look of the same, which never waits: false when it is over; true: look again when the pidfd
+ * is readable, and at *until_ns. */
+bool qio_child_finish_step(QIOChild *child, int grace_ms, int64_t *until_ns);
 
 #endif

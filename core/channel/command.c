@@ -242,6 +242,25 @@ static int command_close_wait(QIOChannel *ioc, bool interruptible, Error **errp)
     return qio_child_finish(COMMAND(ioc)->child, COMMAND(ioc)->grace_ms, interruptible, errp);
 }
 
+/* With a deadline there must be time for all three: the end of the input, SIGTERM, SIGKILL. */
+static int grace_within(int grace_ms, int64_t deadline_ns)
+{
+    int left_ms = sys_ms_left(deadline_ns);
+
+    return left_ms < 0 ? grace_ms : MIN(grace_ms, left_ms / 3);
+}
+
+static int command_close_step(QIOChannel *ioc, int64_t deadline_ns, int *fd, int64_t *until_ns)
+{
+    QIOChannelCommand *cioc = COMMAND(ioc);
+
+    *fd = qio_child_get_pidfd(cioc->child);
+    if (*fd < 0) {
+        return 0;               /* nobody could tell of its end */
+    }
+    return qio_child_finish_step(cioc->child, grace_within(cioc->grace_ms, deadline_ns), until_ns);
+}
+
 static void command_instance_init(Object *obj)
 {
     QIOChannelCommand *cioc = COMMAND(obj);
@@ -270,6 +289,7 @@ static void command_class_init(ObjectClass *klass, void *data)
     ioc_class->io_shutdown = command_shutdown;
     ioc_class->io_close = command_close;
     ioc_class->io_close_wait = command_close_wait;
+    ioc_class->io_close_step = command_close_step;
 }
 
 static const TypeInfo command_type = {

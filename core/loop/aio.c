@@ -157,6 +157,22 @@ void qio_loop_struct_unref(AioContext *ctx)
     g_free(ctx);
 }
 
+AioContext *qio_loop_keep(AioContext *ctx)
+{
+    ctx = qio_loop_resolve(ctx, NULL);
+    if (ctx) {
+        atomic_fetch_add(&ctx->struct_refs, 1);
+    }
+    return ctx;
+}
+
+void qio_loop_let_go(AioContext *ctx)
+{
+    if (ctx) {
+        qio_loop_struct_unref(ctx);
+    }
+}
+
 AioContext *qio_aio_context_ref(AioContext *ctx)
 {
     g_return_val_if_fail(ctx != NULL, NULL);

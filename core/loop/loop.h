@@ -115,13 +115,11 @@ void qio_loop_watch_kick(QIOLoopWatch *watch);
  */
 void qio_loop_watch_end(QIOLoopWatch *watch);
 
-/* Removes a queued watch without any further event, not even QIO_LOOP_RELEASED; destroy runs in a
- * dispatch.  False: it was removed already.  Any thread. */
+/* Removes a queued watch without any further event, not even QIO_LOOP_RELEASED; destroy runs in
+ * a dispatch.  False: it was removed already.  Any thread. */
 bool qio_loop_watch_withdraw(QIOLoopWatch *watch);
 
 bool qio_loop_watch_is_removed(QIOLoopWatch *watch);
-/* Borrowed; it may be closed. */
-AioContext *qio_loop_watch_get_context(QIOLoopWatch *watch);
 
 /* What qio_loop_next() reports. */
 typedef struct QIOLoopEvent {
@@ -152,6 +150,11 @@ void qio_loop_abandon(AioContext *ctx);
  * due.  For the flat ABI, whose dispatch returns a callback's failure at once and must lose
  * neither the later callbacks nor the error of a second one. */
 void qio_loop_break(AioContext *ctx);
+
+/* Keeps the memory of a loop, not the loop open: calls on it say CLOSED when it is.  NULL stands
+ * for the main loop, and is the answer when there is none. */
+AioContext *qio_loop_keep(AioContext *ctx);
+void qio_loop_let_go(AioContext *ctx);
 
 /* True on the thread that is dispatching ctx right now. */
 bool qio_loop_is_dispatching(AioContext *ctx);

@@ -111,11 +111,6 @@ bool qio_loop_watch_is_removed(QIOLoopWatch *watch)
     return atomic_load(&watch->removed);
 }
 
-AioContext *qio_loop_watch_get_context(QIOLoopWatch *watch)
-{
-    return watch->ctx;
-}
-
 /* ---- adding ---- */
 
 static bool check_condition(GIOCondition condition, Error **errp)

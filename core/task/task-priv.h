@@ -27,4 +27,8 @@ int qio_task_add_event(QIOTask *task, void *opaque, GDestroyNotify destroy, Erro
 int qio_task_set_func(QIOTask *task, QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy,
                       Error **errp);
 
+/* The result of an operation that completed with GINT_TO_POINTER(number) and no function that
+ * frees it; else 0. */
+int qio_task_get_number(QIOTask *task);
+
 #endif

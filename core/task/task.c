@@ -26,9 +26,10 @@ struct QIOTask {
     _Atomic(Stage) stage;           /* written under the lock */
     pthread_mutex_t lock;
     Object *source;
-    QIOLoopWatch *watch;            /* ended when there is a result; NULL: there was no loop */
-    QIOLoopWatch *timer;
+    AioContext *ctx;                /* its memory (qio_loop_keep); NULL: there is no main loop */
+    QIOLoopWatch *watch;            /* ended when there is a result; NULL: the loop was closed */
     QIOLoopWatch *event;
+    GPtrArray *watches;             /* of the operation, removed when it finishes; or NULL */
     _Atomic(const void *) maker;    /* the thread inside qio_task_new() */
 
     void (*finish)(QIOTask *task, gpointer state);
@@ -69,8 +70,8 @@ void qio_task_unref(QIOTask *task)
     qio_error_free(task->err);
     qio_object_unref(task->source);
     qio_loop_watch_unref(task->event);
-    qio_loop_watch_unref(task->timer);
     qio_loop_watch_unref(task->watch);
+    qio_loop_let_go(task->ctx);
     pthread_mutex_destroy(&task->lock);
     g_free(task);
 }
@@ -108,11 +109,9 @@ static void call_destroy(void *opaque)
 
 static void post(QIOTask *task)
 {
-    AioContext *ctx = qio_task_get_context(task);
-
     qio_task_ref(task);
-    if (ctx) {
-        qio_aio_context_defer(ctx, call_func, task, call_destroy, NULL);
+    if (task->ctx) {
+        qio_aio_context_defer(task->ctx, call_func, task, call_destroy, NULL);
     } else {
         call_destroy(task);
     }
@@ -120,30 +119,27 @@ static void post(QIOTask *task)
 
 /* ---- from the result to the end ---- */
 
-static void remove_timer(QIOTask *task)
+static void drop_watch(gpointer watch)
 {
-    QIOLoopWatch *timer;
-
-    pthread_mutex_lock(&task->lock);
-    timer = g_steal_pointer(&task->timer);
-    pthread_mutex_unlock(&task->lock);
-    if (timer) {
-        qio_loop_watch_remove(timer);
-        qio_loop_watch_unref(timer);
-    }
+    qio_loop_watch_remove(watch);
+    qio_loop_watch_unref(watch);
 }
 
 static void run_finish(QIOTask *task)
 {
     void (*finish)(QIOTask *, gpointer);
+    GPtrArray *watches;
     gpointer state;
 
     pthread_mutex_lock(&task->lock);
     atomic_store(&task->stage, FINISHING);
     finish = g_steal_pointer(&task->finish);
     state = g_steal_pointer(&task->state);
+    watches = g_steal_pointer(&task->watches);
     pthread_mutex_unlock(&task->lock);
-    remove_timer(task);
+    if (watches) {
+        g_ptr_array_free(watches, TRUE);
+    }
     if (finish) {
         finish(task, state);
     }
@@ -170,8 +166,8 @@ static void finish_up(QIOTask *task)
         qio_loop_watch_end(event);
         qio_loop_watch_unref(event);
     }
-    if (task->watch) {
-        qio_loop_poke(qio_task_get_context(task));
+    if (task->ctx) {
+        qio_loop_poke(task->ctx);
     }
 }
 
@@ -287,6 +283,7 @@ QIOTask *qio_task_new(Object *source, AioContext *ctx, QIOTaskFunc func, gpointe
     atomic_init(&task->stage, RUNNING);
     pthread_mutex_init(&task->lock, NULL);
     task->source = qio_object_ref(source);
+    task->ctx = qio_loop_keep(ctx);
     task->func = func;
     task->opaque = opaque;
     task->destroy = destroy;
@@ -331,6 +328,24 @@ gpointer qio_task_get_state(QIOTask *task)
     return state;
 }
 
+void qio_task_add_watch(QIOTask *task, QIOLoopWatch *watch)
+{
+    bool late;
+
+    pthread_mutex_lock(&task->lock);
+    late = atomic_load(&task->stage) >= FINISHING;
+    if (!late && !task->watches) {
+        task->watches = g_ptr_array_new_with_free_func(drop_watch);
+    }
+    if (!late) {
+        g_ptr_array_add(task->watches, watch);
+    }
+    pthread_mutex_unlock(&task->lock);
+    if (late) {
+        drop_watch(watch);
+    }
+}
+
 static gboolean on_deadline(void *opaque)
 {
     Error *err = NULL;
@@ -342,29 +357,18 @@ static gboolean on_deadline(void *opaque)
 
 void qio_task_set_deadline(QIOTask *task, int timeout_ms)
 {
-    AioContext *ctx = qio_task_get_context(task);
     QIOLoopWatch *timer;
     Error *err = NULL;
-    bool late;
 
-    if (timeout_ms < 0 || !ctx) {
+    if (timeout_ms < 0 || !task->ctx) {
         return;
     }
-    timer = qio_loop_add_internal_timer(ctx, timeout_ms, 0, on_deadline, qio_task_ref(task),
+    timer = qio_loop_add_internal_timer(task->ctx, timeout_ms, 0, on_deadline, qio_task_ref(task),
                                         unref_task, &err);
-    if (!timer) {
+    if (timer) {
+        qio_task_add_watch(task, timer);
+    } else {
         qio_task_fail(task, err);
-        return;
-    }
-    pthread_mutex_lock(&task->lock);
-    late = atomic_load(&task->stage) >= FINISHING || task->timer;
-    if (!late) {
-        task->timer = timer;
-    }
-    pthread_mutex_unlock(&task->lock);
-    if (late) {
-        qio_loop_watch_remove(timer);
-        qio_loop_watch_unref(timer);
     }
 }
 
@@ -469,6 +473,16 @@ gpointer qio_task_take_result(QIOTask *task)
     return result;
 }
 
+int qio_task_get_number(QIOTask *task)
+{
+    int number;
+
+    pthread_mutex_lock(&task->lock);
+    number = task->free_result ? 0 : GPOINTER_TO_INT(task->result);
+    pthread_mutex_unlock(&task->lock);
+    return number;
+}
+
 Object *qio_task_get_source(QIOTask *task)
 {
     return task->source;
@@ -476,7 +490,7 @@ Object *qio_task_get_source(QIOTask *task)
 
 AioContext *qio_task_get_context(QIOTask *task)
 {
-    return task->watch ? qio_loop_watch_get_context(task->watch) : NULL;
+    return task->ctx;
 }
 
 int qio_task_wait(QIOTask *task, int timeout_ms, Error **errp)

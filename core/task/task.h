@@ -44,7 +44,7 @@ gpointer qio_task_take_result(QIOTask *task);
 /** qio_task_get_source: the object that qio_task_new() was given, borrowed. */
 Object *qio_task_get_source(QIOTask *task);
 /** qio_task_get_context: the loop in whose dispatch its function runs, borrowed.  It may be
- * closed.  Returns: NULL when there was no main loop. */
+ * closed.  Returns: NULL when there is no main loop. */
 AioContext *qio_task_get_context(QIOTask *task);
 
 /**
@@ -80,7 +80,7 @@ QIOTask *qio_task_new(Object *source, AioContext *ctx, QIOTaskFunc func, gpointe
 
 /**
  * qio_task_set_finish:
- * @finish: removes the operation's watches and frees @state
+ * @finish: frees @state, and removes watches that qio_task_add_watch() does not
  *
  * @finish runs exactly once, after the task has its result, whichever way it came, and before
  * @func.  It runs where the internal watches of the loop run, so never while a step of the
@@ -90,8 +90,12 @@ QIOTask *qio_task_new(Object *source, AioContext *ctx, QIOTaskFunc func, gpointe
  */
 void qio_task_set_finish(QIOTask *task, void (*finish)(QIOTask *task, gpointer state),
                          gpointer state);
-/** qio_task_get_state: what qio_task_set_finish() was given; NULL once finish has begun. */
+/** qio_task_get_state: what qio_task_set_finish() was given; NULL once finish has begun, so a step
+ * that gets it has it until it returns. */
 gpointer qio_task_get_state(QIOTask *task);
+/** qio_task_add_watch: hands @watch over to the task, which removes it before finish runs; at once
+ * when that is over. */
+void qio_task_add_watch(QIOTask *task, QIOLoopWatch *watch);
 /** qio_task_set_deadline: the operation ends with TIMEOUT when it has not ended after
  * @timeout_ms in all; -1 = no deadline.  At most once. */
 void qio_task_set_deadline(QIOTask *task, int timeout_ms);

@@ -63,6 +63,7 @@ class Caller:
         self.registered = self.released = 0
         self.buffer = ctypes.create_string_buffer(64)
         self.error = STRUCTS['qioh_error']()
+        self.out_error = STRUCTS['qioh_error']()
         self.blocks = (STRUCTS['qioh_iovec'] * 2)()
         for block in self.blocks:
             block.base = ctypes.addressof(self.buffer)
@@ -136,7 +137,8 @@ class Caller:
     def argument(self, function, parameter):
         kind, name = parameter.type, parameter.name
         if kind == 'qioh_error *':
-            return ctypes.pointer(self.error) if self.random.random() < 0.8 else None
+            to = self.error if name == 'error' else self.out_error
+            return ctypes.pointer(to) if self.random.random() < 0.8 else None
         if is_handle(kind):
             return self.any_handle(kind)
         if kind in CALLBACKS:

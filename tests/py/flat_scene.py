@@ -18,6 +18,7 @@ KINDS = {
     'qioh_listener *': CONST.QIOH_KIND_LISTENER,
     'qioh_loop *': CONST.QIOH_KIND_LOOP,
     'qioh_watch *': CONST.QIOH_KIND_WATCH,
+    'qioh_task *': CONST.QIOH_KIND_TASK,
     'qioh_fdset *': CONST.QIOH_KIND_FDSET,
     'qioh_creds *': CONST.QIOH_KIND_CREDS,
     'qioh_options *': CONST.QIOH_KIND_OPTIONS,
@@ -57,6 +58,8 @@ class Scene:
             'qioh_listener *': lib.qioh_listener_open_uri(b'tcp://127.0.0.1:0', None, error),
             'qioh_watch *': lib.qioh_watch_new_timer_queued(self.loop_of_watch, 100000, 0, 1,
                                                             error),
+            'qioh_task *': lib.qioh_task_start_handshake(self.peer, -1, self.loop_of_watch, 2,
+                                                         error),
         }
         assert all(self.handles.values()), error.message
         # So that nothing waits: something to read, and a loop that was told to quit.
@@ -171,7 +174,7 @@ class Scene:
             'offset': lambda: 0, 'whence': lambda: 0, 'feature': lambda: 0,
             'events': self.buffer if parameter.type == 'uint32_t *' else self.events,
             'pid': self.buffer, 'uid': self.buffer, 'gid': self.buffer,
-            'exit_status': self.buffer,
+            'exit_status': self.buffer, 'out': lambda: ctypes.pointer(new_error()),
             'signum': (lambda: 0) if parameter.type == 'int32_t' else self.buffer,
             'opcode': self.buffer if parameter.type == 'uint32_t *' else lambda: 2,
             'fin': self.buffer, 'reason': lambda: b'why', 'protocol': lambda: None,
@@ -195,7 +198,7 @@ class Scene:
         return self.buffer if parameter.type == 'int32_t *' else lambda: 0
 
     def arguments(self, function, error):
-        return [error if parameter.type == 'qioh_error *' else self.argument(function, parameter)
+        return [error if parameter.name == 'error' else self.argument(function, parameter)
                 for parameter in function.parameters]
 
     def took(self, function, result, arguments):
