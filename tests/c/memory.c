@@ -16,11 +16,28 @@ typedef struct Memory {
     struct Memory *peer;        /* NULL once that is closed */
     Chunking chunking;
     GRand *random;
-    GByteArray *inbox;          /* what this end has not read yet */
+    GByteArray *inbox;          /* what came; this end has not read it from `at` on */
+    size_t at;
     size_t read;
     bool ended;                 /* nothing more comes into the inbox */
     bool paused;                /* the last read gave a piece; the next would block, once */
 } Memory;
+
+static size_t unread(const Memory *m)
+{
+    return m->inbox->len - m->at;
+}
+
+/* Moves what is unread to the front now and then: a byte at a time it would take for ever. */
+static void take(Memory *m, size_t n)
+{
+    m->at += n;
+    m->read += n;
+    if (unread(m) == 0 || m->at > ROOM) {
+        g_byte_array_remove_range(m->inbox, 0, (guint)m->at);
+        m->at = 0;
+    }
+}
 
 static size_t random_length(Memory *m)
 {
@@ -84,12 +101,11 @@ static ssize_t memory_readv(QIOChannel *ioc, const struct iovec *iov, size_t nio
         qio_channel_notify(ioc, G_IO_IN);
         return QIO_CHANNEL_ERR_BLOCK;
     }
-    if (m->inbox->len == 0) {
+    if (unread(m) == 0) {
         return m->ended ? 0 : QIO_CHANNEL_ERR_BLOCK;
     }
-    n = fill(iov, niov, m->inbox->data, piece_length(m, m->inbox->len));
-    g_byte_array_remove_range(m->inbox, 0, (guint)n);
-    m->read += n;
+    n = fill(iov, niov, m->inbox->data + m->at, piece_length(m, unread(m)));
+    take(m, n);
     m->paused = pauses_after(m);
     if (m->peer) {
         qio_channel_notify(&m->peer->parent, G_IO_OUT);
@@ -99,7 +115,7 @@ static ssize_t memory_readv(QIOChannel *ioc, const struct iovec *iov, size_t nio
 
 static size_t room_at_peer(Memory *m)
 {
-    return m->peer->inbox->len < ROOM ? ROOM - m->peer->inbox->len : 0;
+    return unread(m->peer) < ROOM ? ROOM - unread(m->peer) : 0;
 }
 
 static ssize_t memory_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov, int *fds,
@@ -173,7 +189,7 @@ static int memory_advance(QIOChannel *ioc, GIOCondition condition)
     Memory *m = MEMORY(ioc);
     GIOCondition ready = 0;
 
-    if ((m->inbox->len > 0 || m->ended) && !m->paused) {
+    if ((unread(m) > 0 || m->ended) && !m->paused) {
         ready |= G_IO_IN;
     }
     if (!m->peer || m->peer->ended || room_at_peer(m) > 0) {
