@@ -6,8 +6,8 @@
  * Owns: credentials by a shared key, and a thread that opens while the test accepts.
  */
 #include "listener-util.h"
+#include "one-thread.h"
 
-#include <pthread.h>
 #include <qio/channel-tls.h>
 #include <qio/channel-websock.h>
 #include <qio/uri.h>
@@ -76,63 +76,28 @@ typedef struct Opener {
     char *uri;
     QIOChannel *ioc;
     Error *err;
-    bool done;
 } Opener;
 
-/* One thread for good: GnuTLS keeps the random state of each that used it to the end. */
-static pthread_mutex_t opener_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t opener_cond = PTHREAD_COND_INITIALIZER;
-static Opener *opener_job;
-static bool opener_runs;
-
-static void *opener_run(void *opaque)
+static void opener_run(void *opaque)
 {
-    pthread_mutex_lock(&opener_lock);
-    for (;;) {
-        Opener *opener = opener_job;
-        QIOOptions *options;
+    Opener *opener = opaque;
+    QIOOptions *options = has_tls(opener->uri) ? client_options() : NULL;
 
-        if (opener == NULL) {
-            pthread_cond_wait(&opener_cond, &opener_lock);
-            continue;
-        }
-        opener_job = NULL;
-        pthread_mutex_unlock(&opener_lock);
-        options = has_tls(opener->uri) ? client_options() : NULL;
-        opener->ioc = qio_channel_open_uri(opener->uri, options, false, &opener->err);
-        qio_options_free(options);
-        pthread_mutex_lock(&opener_lock);
-        opener->done = true;
-        pthread_cond_broadcast(&opener_cond);
-    }
-    return NULL;
+    opener->ioc = qio_channel_open_uri(opener->uri, options, false, &opener->err);
+    qio_options_free(options);
 }
 
 /* Opens what the listener prints. */
 static void opener_start(Opener *opener, QIONetListener *listener)
 {
-    pthread_t thread;
-
     *opener = (Opener){ .uri = qio_net_listener_get_uri(listener, 0, NULL) };
     CHECK(opener->uri != NULL);
-    if (!opener_runs) {
-        CHECK_INT(pthread_create(&thread, NULL, opener_run, NULL), ==, 0);
-        pthread_detach(thread);
-        opener_runs = true;
-    }
-    pthread_mutex_lock(&opener_lock);
-    opener_job = opener;
-    pthread_cond_broadcast(&opener_cond);
-    pthread_mutex_unlock(&opener_lock);
+    one_thread_start(opener_run, opener);
 }
 
 static void opener_end(Opener *opener)
 {
-    pthread_mutex_lock(&opener_lock);
-    while (!opener->done) {
-        pthread_cond_wait(&opener_cond, &opener_lock);
-    }
-    pthread_mutex_unlock(&opener_lock);
+    one_thread_wait();
     g_free(opener->uri);
     if (opener->ioc == NULL) {
         test_fail(__FILE__, __LINE__, "%s", qio_error_get_pretty(opener->err));
