@@ -108,4 +108,30 @@ static inline void ws_pair(QIOChannelWebsock **client, QIOChannelWebsock **serve
     } while (c != 0 || s != 0);
 }
 
+/* A server of ours whose client is bare bytes on *fd; hands are shaken. */
+static inline QIOChannelWebsock *ws_server_on(int *fd, QIOChannel **peer, QIOOptions *options)
+{
+    QIOChannel *a;
+    QIOChannelWebsock *ws;
+    char buf[1024];
+
+    pair(&a, peer);
+    ws = ws_new(a, options, true);
+    qio_object_unref(a);
+    *fd = fd_of(*peer);
+    CHECK_INT(write(*fd, WS_REQUEST "\r\n", strlen(WS_REQUEST) + 2), ==, strlen(WS_REQUEST) + 2);
+    CHECK_INT(qio_channel_handshake(QIO_CHANNEL(ws), -1, false, NULL), ==, 0);
+    CHECK_INT(read(*fd, buf, sizeof(buf)), >, 100);
+    return ws;
+}
+
+static inline void ws_say(int fd, uint8_t first, const char *text)
+{
+    GByteArray *bytes = g_byte_array_new();
+
+    ws_text_frame(bytes, first, text, true);
+    CHECK_INT(write(fd, bytes->data, bytes->len), ==, bytes->len);
+    g_byte_array_unref(bytes);
+}
+
 #endif
