@@ -23,6 +23,7 @@
 %newobject qioh_listener_open_uri;
 %newobject qioh_listener_accept;
 %delobject qioh_listener_unref;
+%newobject qioh_task_start_open_uri;
 %newobject qioh_task_start_handshake;
 %newobject qioh_task_start_close;
 %newobject qioh_task_start_wait_exit;

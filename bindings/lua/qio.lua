@@ -105,7 +105,13 @@ end
 --- Opens a channel by a URI, within 30 s unless the option timeout says otherwise.
 function qio.connect(uri, options)
   check.text(uri, 1, "connect")
-  return retry(core.channel_open_uri, uri, make_options(options, 2, "connect"))
+  local keys = make_options(options, 2, "connect")
+  if sched.alone() then return retry(core.channel_open_uri, uri, keys) end
+  local operation, msg, code = sched.operate("connecting", function(loop, cookie)
+    return core.task_start_open_uri(uri, keys, loop, cookie)
+  end)
+  if not operation then return nil, msg, code end
+  return core.task_take_channel(operation)
 end
 
 --- Listens at a URI.

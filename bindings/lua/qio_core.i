@@ -10,6 +10,10 @@
  *       they block in C: the Lua layer tries and waits, so that tasks run and Ctrl-C gets through
  *   channel_try_write loop_next_events loop_dispatch fdset_take_fd
  *       by hand in qio_core_io.c: from an offset, in batches, owned
+ *   task_wait
+ *       it blocks in C: qio.sched turns the loop until the event comes
+ *   task_set_callback task_get_error
+ *       tasks are told of by an event, and task_status tells the detail
  *   loop_run
  *       it would not return to Lua between callbacks, so no Ctrl-C; qio.sched turns the loop
  *   loop_attach_glib
@@ -31,6 +35,9 @@
 %ignore qioh_loop_dispatch;
 %ignore qioh_loop_attach_glib;
 %ignore qioh_loop_run;
+%ignore qioh_task_wait;
+%ignore qioh_task_set_callback;
+%ignore qioh_task_get_error;
 %ignore qioh_fdset_take_fd;
 %ignore qioh_error;
 %ignore qioh_iovec;
@@ -40,6 +47,7 @@ QIOL_HANDLE(qioh_channel, QIOL_CHANNEL)
 QIOL_HANDLE(qioh_listener, QIOL_LISTENER)
 QIOL_HANDLE(qioh_loop, QIOL_LOOP)
 QIOL_HANDLE(qioh_watch, QIOL_WATCH)
+QIOL_HANDLE(qioh_task, QIOL_OPERATION)
 QIOL_HANDLE_OR_NIL(qioh_fdset, QIOL_FDSET)
 QIOL_HANDLE_OR_NIL(qioh_options, QIOL_OPTIONS)
 
@@ -59,6 +67,11 @@ QIOL_CONSTRUCTOR(qioh_watch, qioh_watch_new_listener_queued, QIOL_WATCH)
 QIOL_CONSTRUCTOR(qioh_watch, qioh_watch_new_fd_queued, QIOL_WATCH)
 QIOL_CONSTRUCTOR(qioh_watch, qioh_watch_new_timer_queued, QIOL_WATCH)
 QIOL_CONSTRUCTOR(qioh_fdset, qioh_fdset_new, QIOL_FDSET)
+QIOL_CONSTRUCTOR(qioh_task, qioh_task_start_open_uri, QIOL_OPERATION)
+QIOL_CONSTRUCTOR(qioh_task, qioh_task_start_handshake, QIOL_OPERATION)
+QIOL_CONSTRUCTOR(qioh_task, qioh_task_start_close, QIOL_OPERATION)
+QIOL_CONSTRUCTOR(qioh_task, qioh_task_start_wait_exit, QIOL_OPERATION)
+QIOL_CONSTRUCTOR(qioh_channel, qioh_task_take_channel, QIOL_CHANNEL)
 QIOL_REGISTRATION(qioh_watch, qioh_watch_new, QIOL_WATCH, qioh_watch_fn, qiol_watch_fn)
 QIOL_REGISTRATION(qioh_watch, qioh_watch_new_listener, QIOL_WATCH, qioh_listener_fn,
                   qiol_listener_fn)

@@ -22,6 +22,7 @@ static void loop_unref(void *h) { qioh_loop_unref(h); }
 static void watch_unref(void *h) { qioh_watch_unref(h); }
 static void fdset_unref(void *h) { qioh_fdset_unref(h); }
 static void options_unref(void *h) { qioh_options_unref(h); }
+static void operation_unref(void *h) { qioh_task_unref(h); }
 static void fd_unref(void *h) { close((int)(intptr_t)h - 1); }
 static void nothing(void *h) { }
 
@@ -35,6 +36,7 @@ static void channel_close(void *h)
 static void listener_close(void *h) { qioh_listener_close(h, NULL); }
 static void loop_close(void *h) { qioh_loop_close(h, NULL); }
 static void watch_remove(void *h) { qioh_watch_remove(h, NULL); }
+static void operation_cancel(void *h) { qioh_task_cancel(h, NULL); }
 
 /* close NULL: leaving a <close> scope gives the handle up. */
 static const struct {
@@ -48,6 +50,7 @@ static const struct {
     [QIOL_WATCH] = { "qio.watch", watch_unref, watch_remove },
     [QIOL_FDSET] = { "qio.fdset", fdset_unref, NULL },
     [QIOL_OPTIONS] = { "qio.options", options_unref, NULL },
+    [QIOL_OPERATION] = { "qio.operation", operation_unref, operation_cancel },
     [QIOL_FD] = { "qio.fd", fd_unref, NULL },
     [QIOL_BYTES] = { "qio.bytes", nothing, nothing },
 };

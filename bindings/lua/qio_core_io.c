@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include "qio_core_rt.h"
@@ -341,32 +340,6 @@ static int fdset_take(lua_State *L)
     return fd < 0 ? qiol_fail(L, &error) : push_fd(L, u, fd);
 }
 
-/*
- * exit_fd(channel): a descriptor that is readable once the child of a command has ended.
- * The pid cannot be somebody else's: the child is not reaped before its exit status is asked
- * for, which is what the caller does only after this.
- */
-static int exit_fd(lua_State *L)
-{
-    qioh_error error = { .struct_size = sizeof error };
-    qioh_channel *channel = qiol_check(L, 1, QIOL_CHANNEL);
-    qiol_ud *u = qiol_new(L, QIOL_FD);
-    int pid = qioh_channel_get_pid(channel, &error);
-    int fd;
-
-    if (pid < 0) {
-        return qiol_fail(L, &error);
-    }
-    fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (fd < 0) {
-        error.code = QIOH_E_SYSTEM;
-        error.sys_errno = errno;
-        strcpy(error.message, "cannot watch the child");
-        return qiol_fail(L, &error);
-    }
-    return push_fd(L, u, fd);
-}
-
 /* ---- error numbers ---- */
 
 #define SYS(name) { #name, name }
@@ -416,6 +389,5 @@ const luaL_Reg qiol_functions[] = {
     { "fd_detach", fd_detach },
     { "fd_close", fd_close },
     { "fdset_take", fdset_take },
-    { "exit_fd", exit_fd },
     { NULL, NULL },
 };

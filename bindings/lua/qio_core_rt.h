@@ -26,6 +26,7 @@ typedef enum qiol_kind {
     QIOL_WATCH,
     QIOL_FDSET,
     QIOL_OPTIONS,
+    QIOL_OPERATION,     /* a task of the ABI; qio.sched's tasks are coroutines */
     QIOL_FD,            /* a descriptor that its box owns; h is the number + 1 */
     QIOL_BYTES,         /* a block of memory behind the box; h is unused */
     QIOL_NKIND,

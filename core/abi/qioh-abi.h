@@ -520,6 +520,10 @@ void qioh_listener_unref(qioh_listener *listener);
         TIMEOUT; the loop's next_events reports the end as one event TASK with the cookie, then
         RELEASED; giving the handle up does not end them ---- */
 
+/* as channel_open_uri, which see, in the loop: also looking the name up waits for nobody; its
+   channel is for take_channel; a URI that is wrong fails the task */
+qioh_task *qioh_task_start_open_uri(const char *uri, qioh_options *options, qioh_loop *loop,
+                                    uint64_t cookie, qioh_error *error);
 /* as channel_handshake; its status may be 1 */
 qioh_task *qioh_task_start_handshake(qioh_channel *channel, int32_t timeout_ms,
                                      qioh_loop *loop, uint64_t cookie, qioh_error *error);

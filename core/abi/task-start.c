@@ -1,14 +1,51 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * abi/task-start.c: operations on a channel: handshake, orderly close, the end of a command.
+ * abi/task-start.c: operations: opening, handshake, orderly close, the end of a command.
  *
- * Owns nothing.  Rule: these only pin the channel; the operation holds its own reference, and
+ * Owns nothing.  Rule: those on a channel only pin it; the operation holds its own reference, and
  * closing the channel ends what needs it open.  Any thread.
  */
 #include "abi/channel.h"
 #include "abi/command.h"
+#include "abi/options.h"
 #include "abi/release.h"
 #include "abi/task.h"
+#include <qio/uri.h>
+
+static qioh_task *open_in(AbiLoop *loop, const char *uri, qioh_options *options, uint64_t cookie,
+                          qioh_error *error)
+{
+    QIOOptions *settings;
+    QIOTask *task;
+
+    if (abi_options_copy(options, &settings, error) < 0) {
+        return NULL;
+    }
+    task = qio_channel_open_uri_task(uri, settings, loop->ctx, NULL, NULL, NULL);
+    qio_options_free(settings);
+    return abi_task_new(task, ABI_TASK_CHANNEL, loop, cookie, error);
+}
+
+qioh_task *qioh_task_start_open_uri(const char *uri, qioh_options *options, qioh_loop *loop,
+                                    uint64_t cookie, qioh_error *error)
+{
+    qioh_task *task = NULL;
+    AbiLoop *object;
+
+    abi_scope_enter();
+    if (abi_loop_pin(loop, &object, error) == 0) {
+        if (uri) {
+            task = open_in(object, uri, options, cookie, error);
+        } else {
+            abi_fail(error, QIOH_E_INVAL, "uri is NULL");
+        }
+        abi_unpin(loop);
+    }
+    abi_scope_leave();
+    return task;
+}
+
+/* ---- on a channel ---- */
 
 /* What an operation is made from: a pinned channel, in a pinned loop.  NULL: it is not for this
  * channel, as the error tells. */

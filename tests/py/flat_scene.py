@@ -139,8 +139,9 @@ class Scene:
     def argument(self, function, parameter):
         """A right value by name, else by type; an unknown parameter is a KeyError."""
         if is_handle(parameter.type):
-            if function.name in ('qioh_channel_open_uri', 'qioh_listener_open_uri',
-                                 'qioh_channel_new_command'):
+            if parameter.type == 'qioh_options *' and function.name in (
+                    'qioh_channel_open_uri', 'qioh_listener_open_uri', 'qioh_task_start_open_uri',
+                    'qioh_channel_new_command'):
                 return None
             return self.special_handle(function, parameter) or self.handles[parameter.type]
         if parameter.type in CALLBACKS:

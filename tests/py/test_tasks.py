@@ -360,3 +360,70 @@ def test_many_that_end_in_every_way(world, way):
     for command in commands:
         lib.qioh_channel_close(command, None)
         lib.qioh_channel_unref(command)
+
+
+# ---- opening ----
+
+def listen(uri):
+    error = new_error()
+    listener = lib.qioh_listener_open_uri(uri, None, error)
+    assert listener, error.message
+    buf = ctypes.create_string_buffer(200)
+    assert lib.qioh_listener_get_address(listener, 0, ctypes.addressof(buf), 200, None) > 0
+    return listener, buf.value
+
+
+def test_open_uri(world):
+    listener, uri = listen(b'tcp://127.0.0.1:0')
+    task = lib.qioh_task_start_open_uri(uri, None, world.loop, COOKIE, None)
+    error = new_error()
+    assert not lib.qioh_task_take_channel(task, error)
+    assert error.code == CONST.QIOH_E_TIMEOUT
+    assert world.ended(task) == 0
+    client = lib.qioh_listener_accept(listener, -1, None)
+    channel = lib.qioh_task_take_channel(task, error)
+    assert channel
+    assert not lib.qioh_task_take_channel(task, error)
+    assert error.code == CONST.QIOH_E_BUSY
+    buf = ctypes.create_string_buffer(b'hello')
+    assert lib.qioh_channel_write_all(channel, ctypes.addressof(buf), 5, None) == 0
+    assert lib.qioh_channel_read_all(client, ctypes.addressof(buf), 5, None) == 0
+    lib.qioh_task_unref(task)
+    for handle in (channel, client):
+        lib.qioh_channel_unref(handle)
+    lib.qioh_listener_unref(listener)
+
+
+def test_open_uri_whose_channel_nobody_takes(world):
+    listener, uri = listen(b'tcp://127.0.0.1:0')
+    task = lib.qioh_task_start_open_uri(uri, None, world.loop, COOKIE, None)
+    client = lib.qioh_listener_accept(listener, 0, None)
+    assert lib.qioh_task_wait(task, -1, None) == 1
+    client = client or lib.qioh_listener_accept(listener, -1, None)
+    assert world.ended(task) == 0
+    lib.qioh_task_unref(task)
+    buf = ctypes.create_string_buffer(4)
+    assert lib.qioh_channel_read(client, ctypes.addressof(buf), 4, None) == 0
+    lib.qioh_channel_unref(client)
+    lib.qioh_listener_unref(listener)
+
+
+@pytest.mark.parametrize('uri, code, text', [
+    (b'nothing:', CONST.QIOH_E_INVAL, b'nothing'),
+    (b'exec:true', CONST.QIOH_E_SYSTEM, b'allow'),
+    (b'unix:/no/such/place', CONST.QIOH_E_SYSTEM, b'/no/such/place'),
+])
+def test_open_uri_fails(world, uri, code, text):
+    task = lib.qioh_task_start_open_uri(uri, None, world.loop, COOKIE, None)
+    assert world.ended(task) == code
+    error = new_error()
+    assert not lib.qioh_task_take_channel(task, error)
+    assert error.code == code
+    assert text in error.message
+    lib.qioh_task_unref(task)
+
+
+def test_open_uri_needs_one(world):
+    error = new_error()
+    assert not lib.qioh_task_start_open_uri(None, None, world.loop, COOKIE, error)
+    assert error.code == CONST.QIOH_E_INVAL and b'uri' in error.message

@@ -343,10 +343,16 @@ local function ok_or_error(value, msg, code)
   return nil, msg, code
 end
 
---- Stops I/O; who waits gets nil, "closed", -8.  A second close does nothing.
+--- Stops I/O; who waits gets nil, "closed", -8.  A second close does nothing.  In a task the wait
+-- for a command's end, which close makes it come to, lets the others go on.
 function Channel:close()
   check_channel(self, "close")
   local ok, msg, code
+  if sched.in_task() and core.channel_get_kind(self) == core.CHANNEL_COMMAND then
+    return ok_or_error(sched.operate("closing", function(loop, cookie)
+      return core.task_start_close(self, -1, loop, cookie)
+    end))
+  end
   repeat ok, msg, code = core.channel_close(self) until code ~= INTR
   return ok_or_error(ok, msg, code)
 end
@@ -479,14 +485,11 @@ end
 function Channel:waitexit()
   check_channel(self, "waitexit")
   local ok, status, signum = core.channel_get_exit_status(self)
-  while not ok and signum == AGAIN do
-    local fd, msg, code = core.exit_fd(self)
-    if fd then
-      ok, msg, code = sched.wait_fd(core.fd_number(fd))
-      core.fd_close(fd)
-    end
-    -- No such process: somebody else in the program took its status, which the core sees too.
-    if not ok and code ~= errno.ESRCH then return nil, msg, code end
+  if not ok and signum == AGAIN then
+    local ended, msg, code = sched.operate("waiting for an exit", function(loop, cookie)
+      return core.task_start_wait_exit(self, loop, cookie)
+    end)
+    if not ended then return nil, msg, code end
     ok, status, signum = core.channel_get_exit_status(self)
   end
   if not ok then return nil, status, signum end

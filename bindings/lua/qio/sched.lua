@@ -18,7 +18,8 @@ local errno = core.errno
 local AGAIN, INTR, BUSY = errno.AGAIN, errno.INTR, errno.BUSY
 local TIMEOUT, CANCELLED, CALLBACK = errno.TIMEOUT, errno.CANCELLED, errno.CALLBACK
 local EV_WATCH, EV_TIMER, EV_ACCEPT = core.EV_WATCH, core.EV_TIMER, core.EV_ACCEPT
-local EV_DISPATCH, NVAL, MORE, OUT = core.EV_DISPATCH, core.NVAL, core.MORE, core.OUT
+local EV_TASK, EV_DISPATCH = core.EV_TASK, core.EV_DISPATCH
+local NVAL, MORE, OUT = core.NVAL, core.MORE, core.OUT
 local arm, disarm, next_events, now = core.arm, core.disarm, core.next_events, core.now
 local running, yield, resume = coroutine.running, coroutine.yield, coroutine.resume
 local co_status, isyieldable = coroutine.status, coroutine.isyieldable
@@ -33,7 +34,7 @@ local tasks = setmetatable({}, { __mode = "k" })    -- coroutine -> task
 local alive = 0                                 -- tasks that have not ended
 local ready, head, tail = {}, 1, 0              -- tasks to resume, first come first served
 local waiting = { {}, {} }                      -- direction -> object -> waiter
-local deadlines, wakeups = {}, {}               -- cookie -> waiter; expiry, descriptor
+local deadlines, operations = {}, {}            -- cookie -> waiter; expiry, the end of one
 local last_cookie = 2                           -- 1 and 2 are the directions
 local turning, dispatching = 0, false
 local used, quitting, hosted = false, false, false
@@ -62,6 +63,11 @@ local function current()
   local task = running_task()
   if task and isyieldable and not isyieldable() then return nil end
   return task
+end
+
+-- Whether a wait here suspends a task.
+function sched.in_task()
+  return current() ~= nil
 end
 
 -- ---- errors of tasks and callbacks ----
@@ -155,8 +161,8 @@ local function handle_event(kind, cookie, condition, object)
     if kind == EV_TIMER then
       local w = deadlines[cookie]
       if w then wake(w, nil, "timeout", TIMEOUT) end
-    elseif kind == EV_WATCH then
-      local w = wakeups[cookie]
+    elseif kind == EV_TASK then
+      local w = operations[cookie]
       if w then wake(w, true) end
     end
   elseif object and (kind == EV_WATCH or kind == EV_ACCEPT) then
@@ -305,7 +311,8 @@ end
 local function alone()
   return dispatching or (alive == 0 and not used)
 end
-sched.alone = function()
+-- The same for a call: also not in a task.
+function sched.alone()
   return alone() and not current()
 end
 
@@ -348,18 +355,36 @@ local function refuse_in_callback(what, level)
   end
 end
 
--- Waits until a descriptor is readable.
-function sched.wait_fd(fd)
-  refuse_in_callback("waiting for an exit", 3)
+-- Outside a task an error may come out of the loop while it turns (Ctrl-C).
+local function await(operation, w, cookie)
+  if w.co then return suspend(w, operations, cookie) end
+  local fine, ok, msg, code = pcall(suspend, w, operations, cookie)
+  if not fine then
+    core.task_cancel(operation)
+    error(ok, 0)
+  end
+  return ok, msg, code
+end
+
+-- Waits for an operation of the library, which start(loop, cookie) makes: the operation, once it
+-- has succeeded.  Who is cancelled meanwhile cancels it.  what: in the words of an error, for one
+-- that waits two levels up.
+function sched.operate(what, start)
+  refuse_in_callback(what, 3)
   local cookie, w = next_cookie(), current() or {}
   local ok, msg, code = get_loop()
   if not ok then return nil, msg, code end
-  local watch
-  watch, msg, code = core.watch_new_fd_queued(loop, fd, core.IN, cookie)
-  if not watch then return nil, msg, code end
-  ok, msg, code = suspend(w, wakeups, cookie)
-  core.watch_remove(watch)
-  return ok, msg, code
+  local operation
+  operation, msg, code = start(loop, cookie)
+  if not operation then return nil, msg, code end
+  ok, msg, code = await(operation, w, cookie)
+  if not ok then
+    core.task_cancel(operation)
+    return nil, msg, code
+  end
+  ok, msg, code = core.task_status(operation)
+  if not ok then return nil, msg, code end
+  return operation
 end
 
 function sched.sleep(seconds)
