@@ -23,9 +23,11 @@ static bool check_messages(QIOChannelWebsock *ws, const void *buf, size_t len, E
 
 /* ---- sending ---- */
 
+/* *held: some of what is accepted has not gone, as far as is known here. */
 static ssize_t try_send(QIOChannelWebsock *ws, const struct iovec *iov, int opcode, bool more,
-                        Error **errp)
+                        bool *held, Error **errp)
 {
+    QIOChannel *below = qio_layer_below(&ws->parent);
     ssize_t n;
     int ret = qio_ws_enter_open(ws, errp);
 
@@ -39,8 +41,18 @@ static ssize_t try_send(QIOChannelWebsock *ws, const struct iovec *iov, int opco
     } else {
         n = qio_ws_put_message(ws, iov, iov->iov_len > 0, (uint8_t)opcode, more, errp);
     }
+    *held = qio_ws_pending(ws) || (below && qio_channel_class(below)->io_flush);
     qio_ws_leave(ws);
     return n;
+}
+
+/* All is accepted.  A blocking channel also sees it off, because nobody may come by again for a
+ * long time; what stays behind for want of time is accepted all the same. */
+static void see_off(QIOChannelWebsock *ws, bool held, unsigned io_flags)
+{
+    if (held && !(io_flags & QIO_IO_DONTWAIT) && qio_channel_get_blocking(&ws->parent)) {
+        qio_channel_flush_flags(&ws->parent, io_flags, NULL);
+    }
 }
 
 /* What became of a send that did not take all. */
@@ -61,6 +73,7 @@ ssize_t qio_ws_send_flags(QIOChannelWebsock *ws, const void *buf, size_t len, in
     int64_t deadline_ns = 0;
     Error *err = NULL;
     size_t done = 0;
+    bool held = false;
 
     if (!check_messages(ws, buf, len, errp)) {
         return -1;
@@ -82,12 +95,13 @@ ssize_t qio_ws_send_flags(QIOChannelWebsock *ws, const void *buf, size_t len, in
     }
     for (;;) {
         struct iovec iov = { (uint8_t *)buf + done, len - done };
-        ssize_t n = try_send(ws, &iov, opcode, more, &err);
+        ssize_t n = try_send(ws, &iov, opcode, more, &held, &err);
         int blocked;
 
         if (n >= 0) {
             done += (size_t)n;
             if (done == len) {
+                see_off(ws, held, io_flags);
                 return (ssize_t)done;
             }
             continue;
