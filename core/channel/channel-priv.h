@@ -23,6 +23,8 @@ typedef struct QIOWaiter QIOWaiter;             /* wait.c */
 typedef struct QIOChannelSource QIOChannelSource;   /* watch.c */
 typedef struct QIOChannelAioWatch QIOChannelAioWatch; /* aio-watch.c */
 typedef struct QIOYield QIOYield;               /* yield.c */
+/* io_handshake, io_bye or io_flush of a class. */
+typedef int (QIOStepFunc)(QIOChannel *ioc, Error **errp);
 
 /* What one may wait for, as an index. */
 enum {
@@ -209,9 +211,8 @@ int qio_poll_fds(struct pollfd *fds, nfds_t nfds, int64_t deadline_ns, bool inte
  * cancel wake.
  * Returns: the last step's result; -1 also TIMEOUT, CANCELLED, INTR (only if interruptible)
  */
-int qio_channel_take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp),
-                           GIOCondition condition, int64_t deadline_ns, bool interruptible,
-                           Error **errp);
+int qio_channel_take_steps(QIOChannel *ioc, QIOStepFunc *step, GIOCondition condition,
+                           int64_t deadline_ns, bool interruptible, Error **errp);
 
 /* ---- readahead.c ---- */
 
@@ -243,6 +244,13 @@ typedef struct QIOStepOps {
  * Returns: one reference to the caller; NULL (CLOSED, SYSTEM) */
 QIOLoopWatch *qio_channel_add_steps(QIOChannel *ioc, AioContext *ctx, const QIOStepOps *ops,
                                     gpointer opaque, GDestroyNotify destroy, Error **errp);
+
+/* ---- operation.c ---- */
+
+/* qio_channel_take_steps() as an operation, whose result is the last step's as a pointer. */
+QIOTask *qio_channel_steps_task(QIOChannel *ioc, QIOStepFunc *step, GIOCondition condition,
+                                int timeout_ms, AioContext *ctx, QIOTaskFunc func,
+                                gpointer opaque, GDestroyNotify destroy);
 
 /* ---- watch.c, aio-watch.c, yield.c: what close and notify do to them ---- */
 

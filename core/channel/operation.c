@@ -19,7 +19,7 @@ static void unref_task(gpointer task)
 }
 
 /* Inside the channel.  Results as a step's; -1 CLOSED when it is. */
-static int take_step(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp), Error **errp)
+static int take_step(QIOChannel *ioc, QIOStepFunc *step, Error **errp)
 {
     int ret;
 
@@ -31,12 +31,12 @@ static int take_step(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp)
     return ret;
 }
 
-static int poll_step(QIOChannel *ioc, QIOPollFd *out, int cap)
+static int poll_step(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int cap)
 {
     int n = 0;
 
     if (qio_channel_enter(ioc, QIO_USE_ONE, NULL) == 0) {
-        n = qio_channel_class(ioc)->io_poll(ioc, G_IO_IN, out, cap);
+        n = qio_channel_class(ioc)->io_poll(ioc, condition, out, cap);
         qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     }
     return n;
@@ -50,18 +50,32 @@ static Error *cancelled(void)
     return err;
 }
 
-/* ---- handshake ---- */
+/* ---- handshake, and the steps of a coroutine ---- */
 
-static void handshake_advance(QIOChannel *ioc, gpointer opaque)
+typedef struct Steps {
+    QIOTask *task;
+    QIOStepFunc *step;
+    GIOCondition condition;
+} Steps;
+
+static void free_steps(gpointer opaque)
 {
-    QIOTask *task = opaque;
+    Steps *steps = opaque;
+
+    qio_task_unref(steps->task);
+    g_free(steps);
+}
+
+static void steps_advance(QIOChannel *ioc, gpointer opaque)
+{
+    Steps *steps = opaque;
     Error *err = NULL;
     int ret;
 
-    if (qio_task_is_done(task)) {
+    if (qio_task_is_done(steps->task)) {
         return;
     }
-    ret = take_step(ioc, qio_channel_class(ioc)->io_handshake, &err);
+    ret = take_step(ioc, steps->step, &err);
     if (ret == QIO_CHANNEL_ERR_BLOCK) {
         return;
     }
@@ -70,50 +84,68 @@ static void handshake_advance(QIOChannel *ioc, gpointer opaque)
         err = cancelled();
     }
     if (ret < 0) {
-        qio_task_fail(task, err);
+        qio_task_fail(steps->task, err);
     } else {
-        qio_task_complete(task, GINT_TO_POINTER(ret), NULL);
+        qio_task_complete(steps->task, GINT_TO_POINTER(ret), NULL);
     }
 }
 
-static int handshake_poll(QIOChannel *ioc, gpointer opaque, QIOPollFd *out, int cap)
+static int steps_poll(QIOChannel *ioc, gpointer opaque, QIOPollFd *out, int cap)
 {
-    return qio_task_is_done(opaque) ? 0 : poll_step(ioc, out, cap);
+    Steps *steps = opaque;
+
+    return qio_task_is_done(steps->task) ? 0 : poll_step(ioc, steps->condition, out, cap);
 }
 
-static void handshake_closed(QIOChannel *ioc, gpointer opaque)
+static void steps_closed(QIOChannel *ioc, gpointer opaque)
 {
-    qio_task_fail(opaque, cancelled());
+    qio_task_fail(((Steps *)opaque)->task, cancelled());
 }
 
-static const QIOStepOps handshake_ops = {
-    .advance = handshake_advance, .poll = handshake_poll, .closed = handshake_closed,
+static const QIOStepOps steps_ops = {
+    .advance = steps_advance, .poll = steps_poll, .closed = steps_closed,
 };
 
-QIOTask *qio_channel_handshake_task(QIOChannel *ioc, int timeout_ms, AioContext *ctx,
-                                    QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy)
+static void start_steps(QIOTask *task, QIOChannel *ioc, QIOStepFunc *step,
+                        GIOCondition condition, AioContext *ctx)
 {
-    QIOTask *task = qio_task_new((Object *)ioc, ctx, func, opaque, destroy);
+    Steps *steps = g_new(Steps, 1);
     Error *err = NULL;
     QIOLoopWatch *watch;
 
-    if (qio_channel_closing(ioc)) {
-        qio_channel_set_closed_error(ioc, &err);
-        qio_task_fail(task, err);
-        return task;
-    }
-    if (!qio_channel_class(ioc)->io_handshake) {
-        qio_task_complete(task, NULL, NULL);
-        return task;
-    }
-    qio_task_set_deadline(task, timeout_ms);
-    watch = qio_channel_add_steps(ioc, ctx, &handshake_ops, qio_task_ref(task), unref_task, &err);
+    *steps = (Steps) { .task = qio_task_ref(task), .step = step, .condition = condition };
+    watch = qio_channel_add_steps(ioc, ctx, &steps_ops, steps, free_steps, &err);
     if (watch) {
         qio_task_add_watch(task, watch);
     } else {
         qio_task_fail(task, err);
     }
+}
+
+QIOTask *qio_channel_steps_task(QIOChannel *ioc, QIOStepFunc *step, GIOCondition condition,
+                                int timeout_ms, AioContext *ctx, QIOTaskFunc func,
+                                gpointer opaque, GDestroyNotify destroy)
+{
+    QIOTask *task = qio_task_new((Object *)ioc, ctx, func, opaque, destroy);
+    Error *err = NULL;
+
+    if (qio_channel_closing(ioc)) {
+        qio_channel_set_closed_error(ioc, &err);
+        qio_task_fail(task, err);
+    } else if (!step) {
+        qio_task_complete(task, NULL, NULL);
+    } else {
+        qio_task_set_deadline(task, timeout_ms);
+        start_steps(task, ioc, step, condition, ctx);
+    }
     return task;
+}
+
+QIOTask *qio_channel_handshake_task(QIOChannel *ioc, int timeout_ms, AioContext *ctx,
+                                    QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy)
+{
+    return qio_channel_steps_task(ioc, qio_channel_class(ioc)->io_handshake, G_IO_IN, timeout_ms,
+                                  ctx, func, opaque, destroy);
 }
 
 /* ---- close ---- */
@@ -279,7 +311,7 @@ static void close_and_wait(QIOTask *task, Close *state)
 
 /* ---- the layers' orderly end ---- */
 
-static int (*bye_of(QIOChannel *ioc))(QIOChannel *ioc, Error **errp)
+static QIOStepFunc *bye_of(QIOChannel *ioc)
 {
     QIOChannelClass *klass = qio_channel_class(ioc);
 
@@ -333,7 +365,7 @@ static int close_poll(QIOChannel *ioc, gpointer opaque, QIOPollFd *out, int cap)
     if (!state || qio_task_is_done(task) || state->closed || state->at >= state->chain->len) {
         return 0;
     }
-    return poll_step(state->chain->pdata[state->at], out, cap);
+    return poll_step(state->chain->pdata[state->at], G_IO_IN, out, cap);
 }
 
 /* By this task, or by somebody else before the layers had ended. */

@@ -5,12 +5,70 @@
  * Owns: the functions that take a class's io_handshake, io_flush and io_bye steps with one total
  * deadline, and giving the channel below a layer back.
  * Rule: a step never waits and the sleeping is wait.c's, so close and cancel from any thread end
- * it.  As operations in a loop the same steps are core/task's.
+ * it.  As operations in a loop the same steps are operation.c's, and a coroutine waits for such
+ * an operation.
  */
 #include "channel/layer.h"
+#include "loop/coroutine-priv.h"
+#include "task/task-priv.h"
 
-static int take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp), int timeout_ms,
-                      bool interruptible, Error **errp)
+/* ---- in a coroutine ---- */
+
+typedef struct Sleeper {
+    Coroutine *co;
+    AioContext *ctx;
+    atomic_int state;
+} Sleeper;
+
+enum {
+    SLEEPER_AWAKE,
+    SLEEPER_YIELDS,         /* it has, or is about to: who wakes it enters it */
+    SLEEPER_WOKEN,
+};
+
+static void wake(QIOTask *task, gpointer opaque)
+{
+    Sleeper *sleeper = opaque;
+
+    if (atomic_exchange(&sleeper->state, SLEEPER_WOKEN) == SLEEPER_YIELDS &&
+        !qio_coroutine_enter_suspended(sleeper->co)) {
+        qio_aio_co_schedule(sleeper->ctx, sleeper->co);
+    }
+}
+
+static int take_steps_yielding(QIOChannel *ioc, QIOStepFunc *step, GIOCondition condition,
+                               int64_t deadline_ns, Error **errp)
+{
+    AioContext *ctx = ioc->ctx ? ioc->ctx : qio_get_main_aio_context();
+    Sleeper sleeper = { .co = qio_coroutine_self(), .ctx = ctx };
+    int state = SLEEPER_AWAKE;
+    QIOTask *task;
+    int ret;
+
+    task = qio_channel_steps_task(ioc, step, condition,
+                                  deadline_ns == QIO_NEVER ? -1 : sys_ms_left(deadline_ns), ctx,
+                                  wake, &sleeper, NULL);
+    if (atomic_compare_exchange_strong(&sleeper.state, &state, SLEEPER_YIELDS)) {
+        qio_coroutine_yield();
+    }
+    ret = qio_task_propagate_error(task, errp) ? -1 : GPOINTER_TO_INT(qio_task_take_result(task));
+    qio_task_unref(task);
+    return ret;
+}
+
+/* ---- steps ---- */
+
+static int take_steps_waiting(QIOChannel *ioc, QIOStepFunc *step, GIOCondition condition,
+                              int64_t deadline_ns, bool interruptible, Error **errp)
+{
+    if (qio_in_coroutine()) {
+        return take_steps_yielding(ioc, step, condition, deadline_ns, errp);
+    }
+    return qio_channel_take_steps(ioc, step, condition, deadline_ns, interruptible, errp);
+}
+
+static int take_steps(QIOChannel *ioc, QIOStepFunc *step, int timeout_ms, bool interruptible,
+                      Error **errp)
 {
     if (qio_channel_closing(ioc)) {
         qio_channel_set_closed_error(ioc, errp);
@@ -19,8 +77,8 @@ static int take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp
     if (!step) {
         return 0;
     }
-    return qio_channel_take_steps(ioc, step, G_IO_IN, sys_deadline_ns(timeout_ms), interruptible,
-                                  errp);
+    return take_steps_waiting(ioc, step, G_IO_IN, sys_deadline_ns(timeout_ms), interruptible,
+                              errp);
 }
 
 int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
@@ -63,8 +121,8 @@ int qio_channel_flush_flags(QIOChannel *ioc, unsigned flags, Error **errp)
         if (deadline_ns == 0) {
             deadline_ns = qio_channel_io_deadline(ioc);
         }
-        ret = qio_channel_take_steps(one, qio_channel_class(one)->io_flush, G_IO_OUT, deadline_ns,
-                                     (flags & QIO_IO_INTERRUPTIBLE) != 0, errp);
+        ret = take_steps_waiting(one, qio_channel_class(one)->io_flush, G_IO_OUT, deadline_ns,
+                                 (flags & QIO_IO_INTERRUPTIBLE) != 0, errp);
     }
     return ret;
 }

@@ -315,9 +315,8 @@ static int sleep_for_step(QIOChannel *ioc, GIOCondition condition, QIOWaiter *wa
     return deadline_ns == QIO_NEVER || sys_ms_left(deadline_ns) > 0;
 }
 
-int qio_channel_take_steps(QIOChannel *ioc, int (*step)(QIOChannel *ioc, Error **errp),
-                           GIOCondition condition, int64_t deadline_ns, bool interruptible,
-                           Error **errp)
+int qio_channel_take_steps(QIOChannel *ioc, QIOStepFunc *step, GIOCondition condition,
+                           int64_t deadline_ns, bool interruptible, Error **errp)
 {
     QIOWaiter waiter = { .condition = G_IO_IN | G_IO_OUT, .wake_fd = thread_wake_fd() };
     Error *err = NULL;

@@ -409,3 +409,71 @@ TEST(layers_lie_on_layers)
     qio_object_unref(top);
     stack_free(&stack);
 }
+
+typedef struct Shaker {
+    QIOChannel *ioc;
+    int result;
+    bool done;
+    Error *err;
+} Shaker;
+
+static void shake_and_flush(void *opaque)
+{
+    Shaker *shaker = opaque;
+
+    shaker->result = qio_channel_handshake(shaker->ioc, 5000, false, &shaker->err);
+    if (shaker->result == 0) {
+        shaker->result = qio_channel_flush(shaker->ioc, &shaker->err);
+    }
+    shaker->done = true;
+}
+
+static void run_shaker(Shaker *shaker, AioContext *ctx)
+{
+    qio_channel_attach_aio_context(shaker->ioc, ctx);
+    qio_coroutine_enter(qio_coroutine_create(shake_and_flush, shaker));
+    CHECK(!shaker->done);
+    while (!shaker->done) {
+        qio_aio_context_poll(ctx, true);
+    }
+    qio_channel_detach_aio_context(shaker->ioc);
+}
+
+TEST(a_coroutine_yields_in_a_handshake_and_in_flushing)
+{
+    AioContext *ctx = qio_aio_context_new(NULL);
+    Stack stack = stack_new();
+    Shaker shaker = { .ioc = &stack.flip->parent, .result = -1 };
+    char buf[2];
+
+    CHECK_INT(qio_channel_write(stack.peer, "!", 1, NULL), ==, 1);
+    stack.flip->holds = true;
+    run_shaker(&shaker, ctx);
+    CHECK_INT(shaker.result, ==, 0);
+    CHECK_INT(qio_channel_read_all(stack.peer, buf, 2, NULL), ==, 0);
+    CHECK_MEM(buf, "!.", 2);
+    stack_free(&stack);
+    qio_aio_context_close(ctx, NULL);
+    qio_aio_context_unref(ctx);
+}
+
+TEST(a_coroutines_handshake_has_its_deadline)
+{
+    AioContext *ctx;
+    Scripted *s = scripted_new();
+    Flip *flip = flip_new(s);
+    Shaker shaker = { .ioc = &flip->parent };
+
+    testclock_install();
+    ctx = qio_aio_context_new(NULL);
+    scripted_step(s, STEP_STALL);
+    run_shaker(&shaker, ctx);
+    CHECK_INT(shaker.result, ==, -1);
+    take_error(&shaker.err, QIO_ERROR_TIMEOUT);
+    CHECK_INT(testclock_elapsed_ms(), ==, 5000);
+    qio_aio_context_close(ctx, NULL);
+    qio_aio_context_unref(ctx);
+    testclock_remove();
+    qio_object_unref(flip);
+    qio_object_unref(s);
+}
