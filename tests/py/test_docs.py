@@ -49,3 +49,14 @@ def test_every_public_name_is_mentioned():
                                'CommandChannel', 'BufferChannel', 'NullChannel')
                and not re.search(rf'\b{name}\b', TEXT)]
     assert not missing
+
+
+def test_every_key_stands_in_the_table_of_keys_and_no_other():
+    top = pathlib.Path(__file__).parents[2]
+    register = (top / 'core/options/option-keys.c').read_text(encoding='utf-8')
+    known = set(re.findall(r'^    \{ "([\w-]+)", QIO_OPTION', register, re.M))
+    page = (top / 'docs/uris.md').read_text(encoding='utf-8')
+    named = set()
+    for row in re.findall(r'^\| (`.*?) \|', page[page.index('## Keys'):], re.M):
+        named.update(re.findall(r'`([\w-]+)`', row))
+    assert named == known
