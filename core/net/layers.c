@@ -14,6 +14,7 @@
 #include <qio/channel-tls.h>
 #include <qio/channel-websock.h>
 #include "base/sys.h"
+#include "websock/websock-priv.h"
 
 struct QIOLayers {
     gatomicrefcount refs;
@@ -88,6 +89,32 @@ static bool set_creds(QIOLayers *layers, Error **errp)
     return true;
 }
 
+bool qio_layers_check_value(const QIOOptionKey *key, const char *value, Error **errp)
+{
+    QIOWsSettings settings = { 0 };
+    QIOOptions *one;
+    bool good;
+
+    if (key->uses != QIO_FOR_BIT(QIO_FOR_WS)) {
+        return true;
+    }
+    one = qio_options_new();
+    qio_options_set_str(one, key->name, value, NULL);
+    good = qio_ws_settings_take(&settings, one, false, errp) == 0;
+    qio_ws_settings_free(&settings);
+    qio_options_free(one);
+    return good;
+}
+
+static bool check_web(const QIOLayers *layers, Error **errp)
+{
+    QIOWsSettings settings = { 0 };
+    bool good = qio_ws_settings_take(&settings, layers->options, layers->server, errp) == 0;
+
+    qio_ws_settings_free(&settings);
+    return good;
+}
+
 static gpointer creds_ref(gpointer creds)
 {
     return qio_tls_creds_ref(creds);
@@ -119,7 +146,8 @@ QIOLayers *qio_layers_new(const QIOUri *uri, bool server, Error **errp)
     if (!server) {
         set_defaults(layers, uri);
     }
-    if (qio_uri_has_layer(uri, QIO_LAYER_TLS) && !set_creds(layers, errp)) {
+    if ((qio_uri_has_layer(uri, QIO_LAYER_WS) && !check_web(layers, errp)) ||
+        (qio_uri_has_layer(uri, QIO_LAYER_TLS) && !set_creds(layers, errp))) {
         qio_layers_unref(layers);
         return NULL;
     }

@@ -21,6 +21,10 @@ QIOLayers *qio_layers_new(const QIOUri *uri, bool server, Error **errp);
 QIOLayers *qio_layers_ref(QIOLayers *layers);
 void qio_layers_unref(QIOLayers *layers);
 
+/* Whether the layer that a key is for will take the value, as far as one value alone tells, so that
+ * a URI can name the place.  INVAL */
+bool qio_layers_check_value(const QIOOptionKey *key, const char *value, Error **errp);
+
 /* How many; NULL has none. */
 unsigned qio_layers_count(const QIOLayers *layers);
 /*

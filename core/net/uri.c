@@ -9,7 +9,7 @@
  * said in one way only: no user info, no fragment, no empty pair, no raw space or control
  * byte, no NUL in any form.  A position counts bytes from 0.
  */
-#include "net/net-priv.h"
+#include "net/layers.h"
 
 #include <string.h>
 #include "channel/address-priv.h"
@@ -260,6 +260,12 @@ static bool parse_path(QIOUri *uri, const char *text, size_t scheme, size_t from
     return uri->path != NULL;
 }
 
+static bool add_value(QIOUri *uri, const QIOOptionKey *key, const char *value, Error **errp)
+{
+    return qio_options_add_str(uri->options, key->name, value, errp) == 0 &&
+           qio_layers_check_value(key, value, errp);
+}
+
 /* "//host:port/path" of ws: and wss:, where the port and the path may be missing.  The path is
  * taken as it is, since a server is to see the escapes that were written. */
 static bool parse_web(QIOUri *uri, const char *text, size_t from, size_t to, uint32_t port,
@@ -268,6 +274,7 @@ static bool parse_web(QIOUri *uri, const char *text, size_t from, size_t to, uin
     size_t host = from + 2;
     size_t slash = host + strcspn(text + host, "/?");
     const char *bracket, *colon;
+    Error *err = NULL;
     char *target, *path;
 
     if (strncmp(text + from, "//", 2) != 0) {
@@ -289,9 +296,11 @@ static bool parse_web(QIOUri *uri, const char *text, size_t from, size_t to, uin
         return uri->address != NULL;
     }
     path = g_strndup(text + slash, to - slash);
-    qio_options_set_str(uri->options, "ws-path", path, NULL);
+    if (!add_value(uri, qio_option_key_find("ws-path", NULL), path, &err)) {
+        fault_at(errp, err, slash);
+    }
     g_free(path);
-    return true;
+    return err == NULL;
 }
 
 /* What stands between the scheme's colon and the query; the scheme starts at text[scheme]. */
@@ -367,7 +376,7 @@ static bool parse_pair(QIOUri *uri, const char *text, size_t from, size_t to, Er
     if (value == NULL) {
         return false;
     }
-    if (qio_options_add_str(uri->options, key->name, value, &err) < 0) {
+    if (!add_value(uri, key, value, &err)) {
         fault_at(errp, err, value_at);
     }
     g_free(value);

@@ -163,7 +163,7 @@ TEST(web_addresses)
         { "ws://h/a%20b%3Fc:d]", "h", 80, "/a%20b%3Fc:d]" },
         { "ws://h?ws-path=/x%3Fy=z", "h", 80, "/x?y=z" },
         { "ws://:0/", "", 0, "/" },
-        { "ws+tcp://h:5?ws-path=x", "h", 5, "x" },
+        { "ws+tcp://h:5?ws-path=/x", "h", 5, "/x" },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -192,7 +192,6 @@ TEST(web_addresses_are_printed_as_such)
         { "ws://h?ws-path=/x%3Fy", "ws+tcp://h:80?ws-path=/x%3Fy" },
         { "ws://h?ws-path=/x%2520y", "ws://h:80/x%20y" },
         { "ws://h?ws-path=/x%25", "ws+tcp://h:80?ws-path=/x%25" },
-        { "ws+tcp://h:5?ws-path=x", "ws+tcp://h:5?ws-path=x" },
         { "tls+ws+ws+tcp://h:5", "tls+ws+ws://h:5" },
         { "tls+tcp://h:5", "tls+tcp://h:5" },
         { "ws+tls+unix:/x", "ws+tls+unix:/x" },
@@ -257,6 +256,14 @@ static const struct {
     { "ws://h/x?ws-path=/y", 9, "\"ws-path\" is given twice" },
     { "tls+tls+tls+tls+tls+tls+tls+tls+tls+null:", 32, "more than 8 layers" },
     { "tls+tls+tls+tls+tls+tls+tls+wss://h", 28, "more than 8 layers" },
+    { "ws://h/a\xc3\xa4", 6, "ws-path: 1 to 1024 printable ASCII characters" },
+    { "ws+tcp://h:1?ws-path=x", 21, "ws-path: begins with /" },
+    { "ws+tcp://h:1?ws-path=", 21, "ws-path: begins with /" },
+    { "ws+tcp://h:1?ws-path=/a%20b", 21, "ws-path: 1 to 1024" },
+    { "ws://h/?ws-host=a%0ab", 16, "ws-host: 1 to 1024" },
+    { "ws://h/?ws-header=x", 18, "ws-header: \"Name: value\" is wanted" },
+    { "ws://h/?ws-header=A:b&ws-header=Host:b", 32, "ws-header: this field is the handshake's" },
+    { "ws://h/?ws-protocol=a&ws-protocol=a,b", 34, "ws-protocol: a token of HTTP" },
     { "tcp://h:80?tls-verify=on", 11, "the key \"tls-verify\" has no use with tcp:" },
     { "tls+unix:/x?ws-mode=stream", 12, "the key \"ws-mode\" has no use with tls+unix:" },
     { "ws://h/?tls-ca=/x", 8, "the key \"tls-ca\" has no use with ws+tcp:" },
@@ -455,6 +462,27 @@ static char *random_value(GRand *rand, const QIOOptionKey *key)
     }
 }
 
+/* What a WebSocket takes: nothing that could end a line of HTTP. */
+static char *random_web_value(GRand *rand, const char *key)
+{
+    char *text = random_text(rand, 1, 30);
+    char *value;
+
+    for (char *p = text; *p; p++) {
+        if (*p <= ' ' || *p > '~' || *p == '#') {
+            *p = "?&=%"[pick(rand, 4)];
+        }
+        if (strcmp(key, "ws-protocol") == 0 && !g_ascii_isalnum(*p)) {
+            *p = '.';
+        }
+    }
+    value = g_strconcat(strcmp(key, "ws-path") == 0 ? "/" : strcmp(key, "ws-header") == 0 ? "N: "
+                                                                                          : "",
+                        text, NULL);
+    g_free(text);
+    return value;
+}
+
 static void random_options(GRand *rand, QIOUri *uri)
 {
     size_t count;
@@ -467,14 +495,9 @@ static void random_options(GRand *rand, QIOUri *uri)
             continue;
         }
         for (; times > 0; times--) {
-            char *value = random_value(rand, &keys[i]);
+            char *value = strncmp(keys[i].name, "ws-", 3) == 0 && keys[i].type == QIO_OPTION_TEXT
+                ? random_web_value(rand, keys[i].name) : random_value(rand, &keys[i]);
 
-            if (strcmp(keys[i].name, "ws-path") == 0 && pick(rand, 2)) {
-                char *path = g_strconcat("/", value, NULL);
-
-                g_free(value);
-                value = path;
-            }
             CHECK_INT(qio_options_add_str(uri->options, keys[i].name, value, NULL), ==, 0);
             g_free(value);
         }

@@ -8,6 +8,7 @@ import pytest
 
 from flat import CALLBACKS, CONST, FUNCTIONS, is_handle, lib, live, new_error
 from flat_scene import Scene
+from flat_tls import new_creds, new_pair, new_tls, psk_client, put_key, shake
 
 REFUSED = {CONST.QIOH_E_AGAIN, CONST.QIOH_E_NOTSUP, CONST.QIOH_E_TIMEOUT, CONST.QIOH_E_SYSTEM,
            CONST.QIOH_E_BUSY, CONST.QIOH_E_INVAL, CONST.QIOH_E_CLOSED, CONST.QIOH_E_BADHANDLE}
@@ -129,3 +130,106 @@ def test_function_from_callback(name, kind, tmp_path):
     for own_loop in (False, True):
         check(kind, FUNCTIONS[name], own_loop, tmp_path)
     assert live() == before
+
+
+def _psk(caller, creds, release):
+    def lookup(creds, user, key, cap, user_data, error):
+        caller.call()
+        return put_key(key, cap)
+
+    keep = CALLBACKS['qioh_psk_fn'](lookup)
+    assert lib.qioh_creds_set_psk_lookup(creds, keep, 1, release, None) == 0
+    return keep
+
+
+def _authorize(caller, creds, release):
+    def let_in(channel, identity, user_data, error):
+        caller.call()
+        return 1
+
+    def lookup(creds, user, key, cap, user_data, error):
+        return put_key(key, cap)
+
+    keep = CALLBACKS['qioh_authorize_fn'](let_in), CALLBACKS['qioh_psk_fn'](lookup)
+    assert lib.qioh_creds_set_psk_lookup(creds, keep[1], 1, CALLBACKS['qioh_release_fn'](0),
+                                         None) == 0
+    assert lib.qioh_creds_set_authorize(creds, keep[0], 1, release, None) == 0
+    return keep
+
+
+@pytest.mark.parametrize('kind', [_psk, _authorize])
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_function_while_hands_are_shaken(name, kind, tmp_path):
+    """From what credentials ask, inside a call, with a TLS channel locked."""
+    before = live()
+    scene = Scene(tmp_path)
+    caller = Caller(FUNCTIONS[name], scene)
+    release = CALLBACKS['qioh_release_fn'](lambda user_data: caller.release())
+    creds = new_creds(lib.qioh_creds_new_psk, True)
+    keep = kind(caller, creds, release)
+    below = new_pair()
+    client_creds = psk_client()
+    client = new_tls(lib.qioh_channel_new_tls_client, below[0], client_creds)
+    server = new_tls(lib.qioh_channel_new_tls_server, below[1], creds)
+    assert shake(client, server) is None
+    assert caller.calls == 1
+    assert caller.failure is None
+    for channel in (client, server, *below):
+        lib.qioh_channel_unref(channel)
+    assert caller.releases == 0
+    lib.qioh_creds_unref(client_creds)
+    lib.qioh_creds_unref(creds)
+    assert caller.releases == 1
+    if caller.given_up:
+        scene.handles.pop(caller.given_up)
+    scene.end()
+    assert live() == before
+    del keep
+
+
+@pytest.mark.parametrize('name', [name for name, function in FUNCTIONS.items()
+                                  if any(parameter.type == 'qioh_channel *'
+                                         for parameter in function.parameters)])
+def test_function_on_the_channel_that_shakes_hands(name, tmp_path):
+    """On the very channel whose peer wants to be let in, and on the one below it."""
+    before = live()
+    for below_it in (False, True):
+        scene = Scene(tmp_path)
+        function = FUNCTIONS[name]
+        keep, below, seen = [], new_pair(), []
+
+        def let_in(channel, identity, user_data, error):
+            subject = below[1] if below_it else channel
+            error = new_error()
+            arguments = scene.arguments(function, error)
+            for i, parameter in enumerate(function.parameters):
+                if parameter.type == 'qioh_channel *':
+                    arguments[i] = subject
+            result = getattr(lib, name)(*arguments)
+            seen.append(result)
+            if result is not None:
+                scene.took(function, result, arguments)
+            return 1
+
+        def lookup(creds, user, key, cap, user_data, error):
+            return put_key(key, cap)
+
+        creds = new_creds(lib.qioh_creds_new_psk, True)
+        keep = (CALLBACKS['qioh_psk_fn'](lookup), CALLBACKS['qioh_authorize_fn'](let_in),
+                CALLBACKS['qioh_release_fn'](0))
+        assert lib.qioh_creds_set_psk_lookup(creds, keep[0], 1, keep[2], None) == 0
+        assert lib.qioh_creds_set_authorize(creds, keep[1], 1, keep[2], None) == 0
+        client_creds = psk_client()
+        client = new_tls(lib.qioh_channel_new_tls_client, below[0], client_creds)
+        server = new_tls(lib.qioh_channel_new_tls_server, below[1], creds)
+        shake(client, server)
+        assert len(seen) == 1
+        unref = lib.qioh_channel_unref
+        gone = name == 'qioh_channel_unref'
+        for channel in (client, below[0], *([] if gone and not below_it else [server]),
+                        *([] if gone and below_it else [below[1]])):
+            unref(channel)
+        lib.qioh_creds_unref(client_creds)
+        lib.qioh_creds_unref(creds)
+        scene.end()
+        assert live() == before
