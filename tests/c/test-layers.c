@@ -386,14 +386,14 @@ TEST(what_is_wrong_with_the_credentials_is_told_before_anything_is_opened)
     QIOOptions *options = qio_options_new();
     Error *err = NULL;
 
-    check_open_fails("tls+unix:/nowhere", server_options(), QIO_ERROR_INVAL, "of a client");
+    check_open_fails("tls+unix:/no/such/s", server_options(), QIO_ERROR_INVAL, "of a client");
     qio_options_set_str(options, "allow", "all", NULL);
-    check_open_fails("tls+unix:/nowhere?tls-ca=/no/such/file", options, QIO_ERROR_SYSTEM,
+    check_open_fails("tls+unix:/no/such/s?tls-ca=/no/such/file", options, QIO_ERROR_SYSTEM,
                      "/no/such/file");
-    check_open_fails("tls+unix:/nowhere", client_options(), QIO_ERROR_SYSTEM, "/nowhere");
+    check_open_fails("tls+unix:/no/such/s", client_options(), QIO_ERROR_SYSTEM, "/no/such/s");
 
     options = client_options();
-    CHECK_PTR(qio_net_listener_open_uri("tls+unix:/nowhere/at/all", options, &err), ==, NULL);
+    CHECK_PTR(qio_net_listener_open_uri("tls+unix:/no/such/s", options, &err), ==, NULL);
     CHECK_STR_HAS(qio_error_get_pretty(err), "of a server");
     g_clear_pointer(&err, qio_error_free);
     qio_options_free(options);

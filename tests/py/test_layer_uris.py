@@ -188,13 +188,13 @@ def test_credentials_of_the_caller_win_over_the_uri(pki, other_thread):
 
 
 @pytest.mark.parametrize('uri, keys, part', [
-    ('tls+unix:/no', {'tls_ca': b'this is no certificate'}, b'tls-ca'),
-    ('tls+unix:/no', {'tls_ca': b''}, b'tls-ca'),
-    ('tls+unix:/no', {'tls_priority': 'NONSENSE'}, b'priority'),
-    ('tls+unix:/no', {'tls_dir': '/no/such/folder'}, b'/no/such/folder'),
-    ('ws+unix:/no', {'ws_path': 'x'}, b'ws-path'),
-    ('ws+unix:/no', {'tls_verify': 'off'}, b'"tls-verify" has no use with ws+unix:'),
-    ('tls+unix:/no', {'ws_mode': 'stream'}, b'"ws-mode" has no use with tls+unix:'),
+    ('tls+unix:/no/such/s', {'tls_ca': b'this is no certificate'}, b'tls-ca'),
+    ('tls+unix:/no/such/s', {'tls_ca': b''}, b'tls-ca'),
+    ('tls+unix:/no/such/s', {'tls_priority': 'NONSENSE'}, b'priority'),
+    ('tls+unix:/no/such/s', {'tls_dir': '/no/such/folder'}, b'/no/such/folder'),
+    ('ws+unix:/no/such/s', {'ws_path': 'x'}, b'ws-path'),
+    ('ws+unix:/no/such/s', {'tls_verify': 'off'}, b'"tls-verify" has no use with ws+unix:'),
+    ('tls+unix:/no/such/s', {'ws_mode': 'stream'}, b'"ws-mode" has no use with tls+unix:'),
 ])
 def test_settings_that_are_wrong(uri, keys, part):
     error = open_uri(uri, **keys)
