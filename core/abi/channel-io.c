@@ -360,6 +360,24 @@ qioh_ssize qioh_channel_pwrite(qioh_channel *channel, const void *buf, size_t le
     return done(channel, ioc, QIO_USE_WRITE, n, err, error);
 }
 
+qioh_status qioh_channel_flush_within(qioh_channel *channel, int32_t timeout_ms,
+                                      qioh_error *error)
+{
+    Error *err = NULL;
+    QIOChannel *ioc;
+    int ret;
+    int32_t status = abi_check_timeout(timeout_ms, error);
+
+    if (status == 0) {
+        status = abi_channel_enter(channel, QIO_USE_WRITE, &ioc, error);
+    }
+    if (status != 0) {
+        return status;
+    }
+    ret = qio_channel_flush_within(ioc, timeout_ms, true, &err);
+    return (int32_t)done(channel, ioc, QIO_USE_WRITE, ret, err, error);
+}
+
 qioh_status qioh_channel_flush(qioh_channel *channel, qioh_error *error)
 {
     Error *err = NULL;

@@ -357,6 +357,10 @@ qioh_ssize qioh_channel_pwrite(qioh_channel *channel, const void *buf, size_t le
                                int64_t offset, qioh_error *error);
 /* sends what the channel holds back, waiting as a write does */
 qioh_status qioh_channel_flush(qioh_channel *channel, qioh_error *error);
+/* the same in either mode, within timeout_ms in all: TIMEOUT, INTR on a signal; 0 never waits:
+   AGAIN; what a try accepted into a layer is out only when this is 0 */
+qioh_status qioh_channel_flush_within(qioh_channel *channel, int32_t timeout_ms,
+                                      qioh_error *error);
 
 /* ---- state [any thread] ---- */
 

@@ -159,6 +159,8 @@ ssize_t qio_channel_read_until_flags(QIOChannel *ioc, void *buf, size_t cap,
 
 /* qio_channel_flush(), waiting as flags say. */
 int qio_channel_flush_flags(QIOChannel *ioc, unsigned flags, Error **errp);
+/* The same in either mode, within timeout_ms in all; 0 never waits: QIO_CHANNEL_ERR_BLOCK. */
+int qio_channel_flush_within(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp);
 
 /* One transfer of the class, past the read-ahead; never waits: answers ERR_BLOCK. */
 ssize_t qio_channel_class_readv(QIOChannel *ioc, const struct iovec *iov, size_t niov,

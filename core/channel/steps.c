@@ -104,13 +104,11 @@ static int flush_one(QIOChannel *ioc, Error **errp)
     return ret;
 }
 
-/* From the top down: what one layer sends, the next may hold back.  The mode and the time-out are
- * those of the top. */
-int qio_channel_flush_flags(QIOChannel *ioc, unsigned flags, Error **errp)
+/* From the top down: what one layer sends, the next may hold back.  deadline_ns 0: the time-out of
+ * the top, from the moment on that it would block. */
+static int flush_all(QIOChannel *ioc, bool waits, int64_t deadline_ns, bool interruptible,
+                     Error **errp)
 {
-    bool waits = !(flags & QIO_IO_DONTWAIT) &&
-                 ((flags & QIO_IO_WAIT) || qio_channel_get_blocking(ioc));
-    int64_t deadline_ns = 0;
     int ret = 0;
 
     for (QIOChannel *one = ioc; one && ret == 0; one = qio_layer_below(one)) {
@@ -122,9 +120,23 @@ int qio_channel_flush_flags(QIOChannel *ioc, unsigned flags, Error **errp)
             deadline_ns = qio_channel_io_deadline(ioc);
         }
         ret = take_steps_waiting(one, qio_channel_class(one)->io_flush, G_IO_OUT, deadline_ns,
-                                 (flags & QIO_IO_INTERRUPTIBLE) != 0, errp);
+                                 interruptible, errp);
     }
     return ret;
+}
+
+int qio_channel_flush_flags(QIOChannel *ioc, unsigned flags, Error **errp)
+{
+    bool waits = !(flags & QIO_IO_DONTWAIT) &&
+                 ((flags & QIO_IO_WAIT) || qio_channel_get_blocking(ioc));
+
+    return flush_all(ioc, waits, 0, (flags & QIO_IO_INTERRUPTIBLE) != 0, errp);
+}
+
+int qio_channel_flush_within(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
+{
+    return flush_all(ioc, timeout_ms != 0, timeout_ms != 0 ? sys_deadline_ns(timeout_ms) : 0,
+                     interruptible, errp);
 }
 
 int qio_channel_flush(QIOChannel *ioc, Error **errp)

@@ -355,7 +355,10 @@ ssize_t qio_channel_websock_get_request(QIOChannelWebsock *ws, const char *key, 
     if (!qio_ws_enter(ws, errp)) {
         return -1;
     }
-    if (!ws->head) {
+    if (strcmp(key, "mode") == 0) {
+        text = g_strdup(ws->messages ? "messages" : "stream");
+        len = (ssize_t)(cap > 0 ? g_strlcpy(buf, text, cap) : strlen(text));
+    } else if (!ws->head) {
         qio_error_set(errp, QIO_ERROR_AGAIN, "the other side has not said anything yet");
     } else if (!(text = find_text(ws, key))) {
         qio_error_set(errp, QIO_ERROR_INVAL, "key: the handshake has no \"%s\"",

@@ -123,7 +123,8 @@ int qio_channel_websock_close_code(QIOChannelWebsock *ioc, unsigned code, const 
 /**
  * qio_channel_websock_get_request:
  * @key: "path" (with the query), "protocols" (what the client offers), "origin", "protocol" (what
- *   was chosen), or the name of a header field; of a client the fields are those of the answer
+ *   was chosen), or the name of a header field; of a client the fields are those of the answer;
+ *   "mode" (also before and without a handshake): "stream" or "messages"
  *
  * Gives a text of the handshake, cut to @cap with a final NUL.
  * Returns: its length without the NUL, also when it was cut; -1 (INVAL: there is none; AGAIN: the
