@@ -435,7 +435,9 @@ static int option(qioh_options *options, const char *key, PyObject *value)
     if (PyList_Check(value) || PyTuple_Check(value)) {
         return option_list(options, key, value, &error);
     }
-    if (PyLong_Check(value)) {
+    if (PyObject_TypeCheck(value, qiopy_types[QIO_TYPE_CREDS])) {
+        status = qioh_options_set_creds(options, ((QioObject *)value)->h.creds, &error);
+    } else if (PyLong_Check(value)) {
         if (integer(value, key, INT64_MIN, INT64_MAX, &number) < 0) {
             return -1;
         }

@@ -19,29 +19,35 @@
 static PyCFunction plain_readinto, plain_write;
 static PyMethodDef *hottest[2];
 
-/* The arguments (b, *, timeout=...) of a call that has more than b, or lacks it. */
-static PyObject *buffer_and_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-                                    const char *method, QioTimeout *timeout)
+int qiopy_arg_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                      Py_ssize_t wanted, const char *method, QioTimeout *timeout)
 {
     Py_ssize_t named = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
 
-    if (nargs != 1) {
-        PyErr_Format(PyExc_TypeError, "%s() takes one buffer (and timeout=), got %zd positional "
-                     "arguments", method, nargs);
-        return NULL;
+    if (nargs != wanted) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %s (and timeout=), got %zd positional "
+                     "arguments", method, wanted ? "one buffer" : "nothing", nargs);
+        return -1;
     }
     for (Py_ssize_t i = 0; i < named; i++) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, i);
 
         if (PyUnicode_CompareWithASCIIString(name, "timeout") != 0) {
             PyErr_Format(PyExc_TypeError, "%s() has no argument %R, only timeout", method, name);
-            return NULL;
+            return -1;
         }
         if (qiopy_timeout(args[nargs + i], "timeout", timeout) < 0) {
-            return NULL;
+            return -1;
         }
     }
-    return args[0];
+    return 0;
+}
+
+/* The arguments (b, *, timeout=...) of a call that has more than b, or lacks it. */
+static PyObject *buffer_and_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                                    const char *method, QioTimeout *timeout)
+{
+    return qiopy_arg_timeout(args, nargs, kwnames, 1, method, timeout) < 0 ? NULL : args[0];
 }
 
 static PyObject *readinto_with(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -89,6 +95,7 @@ static PyObject *write_with(PyObject *self, PyObject *const *args, Py_ssize_t na
 static PyObject *readinto_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                                  PyObject *kwnames)
 {
+    QioObject *o = (QioObject *)self;
     PyByteArrayObject *array;
     qioh_error error;
     qioh_ssize n;
@@ -98,17 +105,17 @@ static PyObject *readinto_method(PyObject *self, PyObject *const *args, Py_ssize
         return readinto_with(self, args, nargs, kwnames);
     }
     array = (PyByteArrayObject *)args[0];
-    if (!PyByteArray_CheckExact(args[0]) || Py_SIZE(array) >= QIO_UNLOCK_BYTES ||
-        ((QioObject *)self)->inside & QIO_READING) {
+    if (!PyByteArray_CheckExact(args[0]) || (size_t)Py_SIZE(array) >= o->keep ||
+        o->inside & QIO_READING) {
         return plain_readinto(self, args[0]);
     }
     qiopy_error_init(&error);
     qiopy_enter();
     array->ob_exports++;
-    n = qioh_channel_try_read(((QioObject *)self)->h.channel, PyByteArray_AS_STRING(array),
+    n = qioh_channel_try_read(o->h.channel, PyByteArray_AS_STRING(array),
                               (size_t)Py_SIZE(array), &error);
     result = n >= 0 ? PyLong_FromSsize_t((Py_ssize_t)n)
-                    : qiopy_readinto_on((QioObject *)self, PyByteArray_AS_STRING(array),
+                    : qiopy_readinto_on(o, PyByteArray_AS_STRING(array),
                                         (size_t)Py_SIZE(array), n, &error);
     array->ob_exports--;
     qiopy_leave();
@@ -118,6 +125,7 @@ static PyObject *readinto_method(PyObject *self, PyObject *const *args, Py_ssize
 static PyObject *write_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                               PyObject *kwnames)
 {
+    QioObject *o = (QioObject *)self;
     qioh_error error;
     qioh_ssize n;
     Py_ssize_t len;
@@ -126,18 +134,17 @@ static PyObject *write_method(PyObject *self, PyObject *const *args, Py_ssize_t 
     if (nargs != 1 || kwnames) {
         return write_with(self, args, nargs, kwnames);
     }
-    if (!PyBytes_CheckExact(args[0]) || PyBytes_GET_SIZE(args[0]) >= QIO_UNLOCK_BYTES ||
-        ((QioObject *)self)->inside & QIO_WRITING) {
+    if (!PyBytes_CheckExact(args[0]) || (size_t)PyBytes_GET_SIZE(args[0]) >= o->keep ||
+        o->inside & QIO_WRITING) {
         return plain_write(self, args[0]);
     }
     len = PyBytes_GET_SIZE(args[0]);
     qiopy_error_init(&error);
     qiopy_enter();
-    n = qioh_channel_try_write(((QioObject *)self)->h.channel, PyBytes_AS_STRING(args[0]),
-                               (size_t)len, &error);
-    result = n == len ? PyLong_FromSsize_t(len)
-                      : qiopy_write_on((QioObject *)self, PyBytes_AS_STRING(args[0]), (size_t)len,
-                                       n, &error);
+    n = qioh_channel_try_write(o->h.channel, PyBytes_AS_STRING(args[0]), (size_t)len, &error);
+    result = n == len && o->keep == QIO_UNLOCK_BYTES
+             ? PyLong_FromSsize_t(len)
+             : qiopy_write_on(o, PyBytes_AS_STRING(args[0]), (size_t)len, n, &error);
     qiopy_leave();
     return result;
 }
@@ -217,11 +224,13 @@ PyObject *qiopy_channel_closed(QioObject *self)
     uint32_t events;
 
     if (!self->closed) {
+        PyThreadState *unlocked = qiopy_unlock(self, 0);
+        int32_t status;
+
         qiopy_error_init(&error);
-        if (qioh_channel_get_poll(self->h.channel, QIOH_IN, &fd, &events, &error) < 0 &&
-            error.code == QIOH_E_CLOSED) {
-            self->closed = true;
-        }
+        status = qioh_channel_get_poll(self->h.channel, QIOH_IN, &fd, &events, &error);
+        qiopy_relock(self, unlocked, -1, NULL);
+        self->closed = status == QIOH_E_CLOSED;
     }
     return PyBool_FromLong(self->closed);
 }

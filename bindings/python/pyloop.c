@@ -53,12 +53,13 @@ static void kill_shell(QioShell *shell)
 }
 
 /* A shell with three references: list, library, caller. */
-static QioShell *new_shell(QioObject *loop, PyObject *fn, PyObject *target)
+static QioShell *new_shell(QioObject *loop, const char *name, PyObject *fn, PyObject *target)
 {
     QioShell *shell;
 
     if (!PyCallable_Check(fn)) {
-        PyErr_Format(PyExc_TypeError, "fn has to be callable, not %.100s", Py_TYPE(fn)->tp_name);
+        PyErr_Format(PyExc_TypeError, "%s has to be callable, not %.100s", name,
+                     Py_TYPE(fn)->tp_name);
         return NULL;
     }
     shell = PyMem_Calloc(1, sizeof *shell);
@@ -176,6 +177,45 @@ static void on_release(void *user_data)
     Py_XDECREF(target);
     Py_XDECREF(fn);
     PyGILState_Release(state);
+}
+
+/* ---- functions of other owners ---- */
+
+QioShell *qiopy_shell_new(QioObject *owner, const char *name, PyObject *fn)
+{
+    return new_shell(owner, name, fn, NULL);
+}
+
+PyObject *qiopy_shell_fn(QioShell *shell)
+{
+    return Py_XNewRef(shell->fn);
+}
+
+void qiopy_shell_unref(QioShell *shell)
+{
+    shell_unref(shell);
+}
+
+void qiopy_shell_release(void *user_data)
+{
+    on_release(user_data);
+}
+
+void qiopy_shells_leave(QioObject *owner)
+{
+    while (owner->shells) {
+        QioShell *shell = owner->shells;
+
+        owner->shells = shell->next;
+        if (shell->next) {
+            shell->next->pprev = &owner->shells;
+        }
+        shell->owner = NULL;
+        if (shell->refs == 1) {                 /* the library has let go already */
+            Py_CLEAR(shell->fn);
+        }
+        shell_unref(shell);
+    }
 }
 
 /* ---- the Loop object ---- */
@@ -355,7 +395,7 @@ PyObject *qiopy_loop_watch(QioObject *self, PyObject *target, uint32_t condition
                         "waits");
         return NULL;
     }
-    shell = new_shell(self, fn, target);
+    shell = new_shell(self, "fn", fn, target);
     if (!shell) {
         return NULL;
     }
@@ -413,7 +453,7 @@ PyObject *qiopy_loop_add_timer(QioObject *self, PyObject *after, PyObject *fn, P
                         "timer that fires once");
         return NULL;
     }
-    shell = new_shell(self, fn, NULL);
+    shell = new_shell(self, "fn", fn, NULL);
     if (!shell) {
         return NULL;
     }
@@ -424,7 +464,7 @@ PyObject *qiopy_loop_add_timer(QioObject *self, PyObject *after, PyObject *fn, P
 
 PyObject *qiopy_loop_defer(QioObject *self, PyObject *fn)
 {
-    QioShell *shell = new_shell(self, fn, NULL);
+    QioShell *shell = new_shell(self, "fn", fn, NULL);
     qioh_error error;
     int32_t status;
 

@@ -2,8 +2,8 @@
 /*
  * pyobject.c: the types that programs see.
  *
- * Owns: one heap type for each kind of handle (Channel, Listener, Loop, Watch).  SWIG writes the
- * methods; its own -builtin types are not used, because they know no weak references, no
+ * Owns: one heap type for each kind of handle (Channel, Listener, Loop, Watch, TLSCreds).  SWIG
+ * writes the methods; its own -builtin types are not used, because they know no weak references, no
  * collector, no safe construction and no other base classes.  An object owns one reference of
  * its handle.  Dropping one that still holds a descriptor warns, with the place where it was
  * made (tracemalloc), and never blocks: unref leaves the rest to the library.
@@ -43,6 +43,9 @@ static void release_handle(QioType type, QioObject *o)
     case QIO_TYPE_WATCH:
         qioh_watch_unref(o->h.watch);
         break;
+    case QIO_TYPE_CREDS:
+        qioh_creds_unref(o->h.creds);
+        break;
     case QIO_TYPE_LOOP:                         /* qiopy_loop_dealloc() did */
     case QIO_TYPES:
         break;
@@ -54,7 +57,7 @@ static QioType type_of(PyObject *self)
 {
     QioType type = QIO_TYPE_CHANNEL;
 
-    while (type < QIO_TYPE_WATCH && !PyObject_TypeCheck(self, qiopy_types[type])) {
+    while (type < QIO_TYPES - 1 && !PyObject_TypeCheck(self, qiopy_types[type])) {
         type++;
     }
     return type;
@@ -103,6 +106,7 @@ PyObject *qiopy_wrap_channel(qioh_channel *channel, bool owned)
     if (object) {
         Py_INCREF(object);
         if (owned) {
+            ((QioObject *)object)->lent = false;
             qioh_channel_unref(channel);
         }
         return object;
@@ -117,9 +121,31 @@ PyObject *qiopy_wrap_channel(qioh_channel *channel, bool owned)
         }
     }
     kind = qioh_channel_get_kind(channel, NULL);
-    return make(QIO_TYPE_CHANNEL,
-                class_for(QIO_HOOK_CHANNEL + (kind < 0 ? 0 : (unsigned)kind), QIO_TYPE_CHANNEL),
-                (uintptr_t)channel);
+    object = make(QIO_TYPE_CHANNEL,
+                  class_for(QIO_HOOK_CHANNEL + (kind < 0 ? 0 : (unsigned)kind), QIO_TYPE_CHANNEL),
+                  (uintptr_t)channel);
+    if (object) {
+        bool layer = kind == QIOH_CHANNEL_TLS || kind == QIOH_CHANNEL_WEBSOCKET;
+
+        ((QioObject *)object)->keep = layer ? 0 : QIO_UNLOCK_BYTES;
+    }
+    return object;
+}
+
+PyObject *qiopy_wrap_inner(qioh_channel *channel)
+{
+    bool known = qiopy_identity_get((uintptr_t)channel) != NULL;
+    PyObject *object = qiopy_wrap_channel(channel, false);
+
+    if (object && !known) {
+        ((QioObject *)object)->lent = true;
+    }
+    return object;
+}
+
+PyObject *qiopy_wrap_creds(qioh_creds *creds)
+{
+    return make(QIO_TYPE_CREDS, class_for(QIO_HOOK_CREDS, QIO_TYPE_CREDS), (uintptr_t)creds);
 }
 
 PyObject *qiopy_wrap_listener(qioh_listener *listener)
@@ -191,11 +217,13 @@ static PyObject *loop_new(PyTypeObject *class, PyObject *args, PyObject *kwargs)
 static int object_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((QioObject *)self)->on_request);
     return qiopy_loop_traverse((QioObject *)self, visit, arg);
 }
 
-static int loop_clear(PyObject *self)
+static int object_clear(PyObject *self)
 {
+    Py_CLEAR(((QioObject *)self)->on_request);
     qiopy_loop_clear((QioObject *)self);
     return 0;
 }
@@ -218,7 +246,8 @@ static void object_finalize(PyObject *self)
     QioType type = type_of(self);
     PyObject *e1, *e2, *e3;
 
-    if (!o->h.token || o->closed || type > QIO_TYPE_LISTENER || !holds_descriptor(o, type)) {
+    if (!o->h.token || o->closed || o->lent || type > QIO_TYPE_LISTENER ||
+        !holds_descriptor(o, type)) {
         return;
     }
     PyErr_Fetch(&e1, &e2, &e3);
@@ -251,10 +280,14 @@ static void object_dealloc(PyObject *self)
             qiopy_loop_dealloc(o);
         } else if (type == QIO_TYPE_WATCH) {
             qiopy_watch_dealloc(o);
+        } else if (type == QIO_TYPE_CREDS) {
+            qiopy_shells_leave(o);
         }
         release_handle(type, o);
         o->h.token = 0;
     }
+    qiopy_message_free(o);
+    Py_CLEAR(o->on_request);
     class->tp_free(self);
     Py_DECREF(class);
 }
@@ -324,7 +357,7 @@ static PyTypeObject *make_type(const char *name, const char *doc, newfunc new,
 {
     PyType_Slot slots[] = {
         {Py_tp_new, new}, {Py_tp_dealloc, object_dealloc}, {Py_tp_traverse, object_traverse},
-        {Py_tp_clear, loop_clear}, {Py_tp_finalize, object_finalize}, {Py_tp_repr, object_repr},
+        {Py_tp_clear, object_clear}, {Py_tp_finalize, object_finalize}, {Py_tp_repr, object_repr},
         {Py_tp_methods, methods}, {Py_tp_members, members}, {Py_tp_doc, (char *)doc}, {0, NULL},
     };
     PyType_Spec spec = {
@@ -344,6 +377,7 @@ int qiopy_init(PyObject *dict, PyMethodDef *const methods[QIO_TYPES])
         {"qio._qio.Loop", "What a loop has from C; see qio.Loop.", loop_new},
         {"qio.Watch", "A watch or timer of a Loop.  Dropping it leaves it in the loop.",
          object_new},
+        {"qio._qio.TLSCreds", "What credentials have from C; see qio.TLSCreds.", object_new},
     };
 
     for (int i = 0; i < QIO_TYPES; i++) {

@@ -21,15 +21,10 @@ static QioPatience reading(QioObject *self, QioTimeout timeout, bool always)
 
 static inline qioh_ssize try_read(QioObject *self, void *buf, size_t len, qioh_error *error)
 {
-    qioh_ssize n;
+    PyThreadState *unlocked = qiopy_unlock(self, len);
+    qioh_ssize n = qioh_channel_try_read(self->h.channel, buf, len, error);
 
-    if (len < QIO_UNLOCK_BYTES) {
-        return qioh_channel_try_read(self->h.channel, buf, len, error);
-    }
-    Py_BEGIN_ALLOW_THREADS
-    n = qioh_channel_try_read(self->h.channel, buf, len, error);
-    Py_END_ALLOW_THREADS
-    return n;
+    return qiopy_relock(self, unlocked, n, error);
 }
 
 /* Goes on after a first try with the result n.  Returns: as read_once() */
@@ -262,14 +257,12 @@ PyObject *qiopy_readv(QioObject *self, PyObject *object, QioTimeout timeout)
     }
     qiopy_error_init(&error);
     do {
-        PyThreadState *unlocked = buffers.total >= QIO_UNLOCK_BYTES ? PyEval_SaveThread() : NULL;
+        PyThreadState *unlocked = qiopy_unlock(self, buffers.total);
 
         n = qioh_channel_readv(self->h.channel, buffers.iov,
                                buffers.count < QIO_IOV_MAX ? buffers.count : QIO_IOV_MAX,
                                QIOH_DONTWAIT, NULL, &error);
-        if (unlocked) {
-            PyEval_RestoreThread(unlocked);
-        }
+        n = qiopy_relock(self, unlocked, n, &error);
         if (n == QIOH_E_AGAIN) {
             again = qiopy_wait(&patience, 0);
         } else if (n < 0) {
@@ -289,10 +282,12 @@ PyObject *qiopy_peek(QioObject *self, Py_ssize_t n, QioTimeout timeout)
 
     qiopy_error_init(&error);
     while (bytes) {
+        PyThreadState *unlocked = qiopy_unlock(self, 0);
         qioh_ssize got = qioh_channel_peek(self->h.channel, PyBytes_AS_STRING(bytes), (size_t)n,
                                            QIOH_DONTWAIT, &error);
         int again;
 
+        got = qiopy_relock(self, unlocked, got, &error);
         if (got >= 0) {
             _PyBytes_Resize(&bytes, (Py_ssize_t)got);
             return bytes;
@@ -346,9 +341,11 @@ static qioh_ssize try_read_until(QioObject *self, const QioBuffers *delims, size
 {
     char small[LINE_BUFFER];
     qioh_channel *channel = self->h.channel;
+    PyThreadState *unlocked = qiopy_unlock(self, 0);
     qioh_ssize n = qioh_channel_read_until(channel, small, sizeof small, delims->iov,
                                            delims->count, limit, QIOH_DONTWAIT, error);
 
+    n = qiopy_relock(self, unlocked, n, error);
     if (n >= 0) {
         *bytes = PyBytes_FromStringAndSize(small, (Py_ssize_t)n);
         return n;

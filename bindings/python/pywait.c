@@ -164,6 +164,32 @@ static int settle(QioPatience *patience)
     return 1;
 }
 
+/* A WebSocket server whose request may still have to be answered: does the handshake. */
+static int wait_for_request(QioPatience *patience)
+{
+    QioObject *self = patience->self;
+    int status = qiopy_do_handshake(self, patience->timeout);
+
+    if (status == 1) {
+        return qiopy_answer_request(self) < 0 ? -1 : 1;
+    }
+    if (status == 0) {
+        Py_CLEAR(self->on_request);
+    }
+    return status < 0 ? -1 : 1;
+}
+
+/* A non-blocking channel.  Returns: 1 again, a request was answered; 0; -1 */
+static int look_for_request(QioObject *self)
+{
+    int32_t status = qioh_channel_handshake(self->h.channel, 0, NULL);
+
+    if (status == 1) {
+        return qiopy_answer_request(self) < 0 ? -1 : 1;
+    }
+    return 0;
+}
+
 int qiopy_wait(QioPatience *patience, uint64_t done)
 {
     int32_t result;
@@ -173,8 +199,12 @@ int qiopy_wait(QioPatience *patience, uint64_t done)
 
         if (settled <= 0) {
             patience->settled = false;
-            return settled;
+            return settled == 0 && patience->self->on_request ? look_for_request(patience->self)
+                                                              : settled;
         }
+    }
+    if (patience->self->on_request) {
+        return wait_for_request(patience);
     }
     result = wait_once(patience->self, patience->condition, patience->timeout, done);
     if (result == 0) {
@@ -184,6 +214,43 @@ int qiopy_wait(QioPatience *patience, uint64_t done)
         return -1;
     }
     return result < 0 ? -1 : 1;
+}
+
+int qiopy_push_out(QioPatience *patience, uint64_t done)
+{
+    QioObject *self = patience->self;
+    qioh_error error;
+    int32_t status;
+    int again;
+
+    if (self->keep == QIO_UNLOCK_BYTES) {
+        return 0;                               /* no layer */
+    }
+    qiopy_error_init(&error);
+    status = qioh_channel_flush_within(self->h.channel, 0, &error);
+    if (status != QIOH_E_AGAIN) {
+        return 0;                               /* a failure is the next write's */
+    }
+    if (!patience->settled && (again = settle(patience)) <= 0) {
+        return again;
+    }
+    do {
+        int32_t ms = qiopy_ms_left(patience->timeout);
+
+        Py_BEGIN_ALLOW_THREADS
+        status = qioh_channel_flush_within(self->h.channel, ms, &error);
+        Py_END_ALLOW_THREADS
+        again = status < 0 ? qiopy_interrupted(&error) : 0;
+    } while (again == 1);
+    if (again == 0 && (status == QIOH_E_AGAIN || error.code == QIOH_E_TIMEOUT)) {
+        qiopy_raise_code(QIOH_E_TIMEOUT, done, "timed out sending what was written");
+        again = -1;
+    } else if (again == 0 && status < 0) {
+        error.bytes = done;
+        qiopy_raise(&error);
+        again = -1;
+    }
+    return again;
 }
 
 PyObject *qiopy_condition(uint32_t condition)

@@ -20,15 +20,10 @@ typedef struct Outgoing {
 
 static qioh_ssize try_write(QioObject *self, const void *buf, size_t len, qioh_error *error)
 {
-    qioh_ssize n;
+    PyThreadState *unlocked = qiopy_unlock(self, len);
+    qioh_ssize n = qioh_channel_try_write(self->h.channel, buf, len, error);
 
-    if (len < QIO_UNLOCK_BYTES) {
-        return qioh_channel_try_write(self->h.channel, buf, len, error);
-    }
-    Py_BEGIN_ALLOW_THREADS
-    n = qioh_channel_try_write(self->h.channel, buf, len, error);
-    Py_END_ALLOW_THREADS
-    return n;
+    return qiopy_relock(self, unlocked, n, error);
 }
 
 static qioh_ssize try_writev(QioObject *self, const Outgoing *out, qioh_error *error)
@@ -39,14 +34,11 @@ static qioh_ssize try_writev(QioObject *self, const Outgoing *out, qioh_error *e
     if (out->count == 1 && !out->fds) {
         return try_write(self, out->iov[0].base, out->iov[0].len, error);
     }
-    unlocked = out->left >= QIO_UNLOCK_BYTES ? PyEval_SaveThread() : NULL;
+    unlocked = qiopy_unlock(self, out->left);
     n = qioh_channel_writev(self->h.channel, out->iov,
                             out->count < QIO_IOV_MAX ? out->count : QIO_IOV_MAX, QIOH_DONTWAIT,
                             out->fds, error);
-    if (unlocked) {
-        PyEval_RestoreThread(unlocked);
-    }
-    return n;
+    return qiopy_relock(self, unlocked, n, error);
 }
 
 static void advance(Outgoing *out, size_t n)
@@ -89,7 +81,7 @@ static int write_on(QioPatience *patience, Outgoing *out, qioh_ssize n, qioh_err
         if (n >= 0) {
             advance(out, (size_t)n);
             if (!out->left || !wants_rest(patience)) {
-                return 1;
+                return qiopy_push_out(patience, out->done) < 0 ? -1 : 1;
             }
             continue;
         }
@@ -284,6 +276,9 @@ PyObject *qiopy_flush(QioObject *self)
     QioPatience patience = writing(self, QIO_TIMEOUT_DEFAULT, true);
     qioh_error error;
 
+    if (self->message && qiopy_flush_message(self) < 0) {
+        return NULL;
+    }
     qiopy_error_init(&error);
     for (;;) {
         int32_t status;

@@ -38,12 +38,15 @@
 %rename(Listener) qioh_listener;
 %rename(Loop) qioh_loop;
 %rename(Watch) qioh_watch;
+%rename(TLSCreds) qioh_creds;
 typedef struct qioh_channel {} qioh_channel;
 typedef struct qioh_listener {} qioh_listener;
 typedef struct qioh_loop {} qioh_loop;
 typedef struct qioh_watch {} qioh_watch;
+typedef struct qioh_creds {} qioh_creds;
 
 %include "qio_channel.i"
+%include "qio_layer.i"
 %include "qio_rest.i"
 %include "../qioh.i"
 
@@ -52,6 +55,7 @@ typedef struct qioh_watch {} qioh_watch;
     PyMethodDef *const tables[QIO_TYPES] = {
       SwigPyBuiltin__qioh_channel_methods, SwigPyBuiltin__qioh_listener_methods,
       SwigPyBuiltin__qioh_loop_methods, SwigPyBuiltin__qioh_watch_methods,
+      SwigPyBuiltin__qioh_creds_methods,
     };
     qiopy_strip_docs(SwigMethods);
     if (qiopy_init(md, tables) < 0) {

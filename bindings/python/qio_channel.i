@@ -30,6 +30,24 @@
 %alone(x_flush, QIO_WRITING)
 %alone(x_send_fds, QIO_WRITING)
 
+/* Those that take the lock of a layer: see qiopy_unlock(). */
+%define %unlocked(NAME)
+%exception qioh_channel::NAME {
+  PyThreadState *unlocked_;
+  qiopy_enter();
+  unlocked_ = qiopy_unlock((QioObject *)self, 0);
+  $action
+  qiopy_relock((QioObject *)self, unlocked_, -1, NULL);
+  qiopy_leave();
+}
+%enddef
+%unlocked(shutdown)
+%unlocked(cancel)
+%unlocked(set_delay)
+%unlocked(set_cork)
+%unlocked(x_pending)
+%unlocked(has_feature)
+
 /* ---- reading ---- */
 
 %method(qioh_channel, x_readinto, readinto, "($self, b, /, *, timeout=...)",

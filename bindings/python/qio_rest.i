@@ -5,8 +5,7 @@
 
 /* ---- listeners ---- */
 
-%method_kw(qioh_listener, x_accept, accept, "($self, /, *, timeout=None)",
-           "Wait for a client and give its channel.  Never handshakes.")
+%method(qioh_listener, x_accept, _accept, "($self, timeout, /)", "")
 %method(qioh_listener, x_addresses, _addresses, "($self, /)", "")
 %method(qioh_listener, x_fileno, fileno, "($self, /)",
         "The first descriptor, which stays the listener's; -1 after close.")
@@ -15,7 +14,7 @@
 %method(qioh_listener, x_closed, _closed, "($self, /)", "")
 
 %extend qioh_listener {
-  PyObject *x_accept(QioObject *SELF, QioTimeout timeout = QIO_TIMEOUT_NONE) {
+  PyObject *x_accept(QioObject *SELF, QioPlainTimeout timeout) {
     return qiopy_listener_accept(SELF, timeout); }
   PyObject *x_addresses(QioObject *SELF) { return qiopy_listener_addresses(SELF); }
   PyObject *x_fileno(QioObject *SELF) { return qiopy_listener_fileno(SELF); }

@@ -36,6 +36,7 @@
 %typemap(in) struct qioh_watch *self, qioh_watch *self { $1 = ((QioObject *)$input)->h.watch; }
 %typemap(out) struct qioh_channel *, qioh_channel * { $result = qiopy_wrap_channel($1, true); }
 %typemap(out) struct qioh_listener *, qioh_listener * { $result = qiopy_wrap_listener($1); }
+%typemap(in) struct qioh_creds *self, qioh_creds *self { $1 = ((QioObject *)$input)->h.creds; }
 /* a method that needs its own object */
 %typemap(in, numinputs=0) QioObject *SELF "$1 = (QioObject *)self;"
 

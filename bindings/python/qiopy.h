@@ -26,6 +26,7 @@ typedef enum QioType {
     QIO_TYPE_LISTENER,
     QIO_TYPE_LOOP,
     QIO_TYPE_WATCH,
+    QIO_TYPE_CREDS,
     QIO_TYPES,
 } QioType;
 
@@ -37,12 +38,17 @@ typedef struct QioObject {
         qioh_listener *listener;
         qioh_loop *loop;
         qioh_watch *watch;
+        qioh_creds *creds;
         uintptr_t token;
     } h;
     PyObject *weakrefs;
-    struct QioShell *shells;    /* a loop's registrations, a watch's own: see pyloop.c */
+    struct QioShell *shells;    /* a loop's or creds' functions, a watch's own: see pyloop.c */
     bool closed;                /* close() or detach() was called: nothing to warn of */
+    bool lent;                  /* a channel below another, whose object warns instead */
     uint8_t inside;             /* a channel: QIO_READING, QIO_WRITING while a call does that */
+    uint32_t keep;              /* a channel: transfers of fewer bytes keep the GIL */
+    struct QioMessage *message; /* a WebSocket: what came of a message (pywebsock.c) */
+    PyObject *on_request;       /* a WebSocket server: who answers its request */
 } QioObject;
 
 /*
@@ -82,6 +88,9 @@ int qiopy_init(PyObject *dict, PyMethodDef *const methods[QIO_TYPES]);
 PyObject *qiopy_wrap_channel(qioh_channel *channel, bool owned);
 PyObject *qiopy_wrap_listener(qioh_listener *listener);
 PyObject *qiopy_wrap_watch(qioh_watch *watch);
+PyObject *qiopy_wrap_creds(qioh_creds *creds);
+/* A borrowed channel that somebody else is to close: dropping its object warns of nothing. */
+PyObject *qiopy_wrap_inner(qioh_channel *channel);
 /* The object behind an argument, or NULL with a TypeError that names it. */
 QioObject *qiopy_unwrap(PyObject *object, QioType type, const char *name);
 
@@ -92,6 +101,7 @@ typedef enum QioHook {
     QIO_HOOK_CONDITIONS,        /* tuple: the Cond of each mask below 64 */
     QIO_HOOK_FD,                /* the class of received descriptors */
     QIO_HOOK_LISTENER,          /* the class of listeners */
+    QIO_HOOK_CREDS,             /* the class of credentials */
     QIO_HOOK_CHANNEL,           /* + kind: the classes of channels */
     QIO_HOOKS = QIO_HOOK_CHANNEL + 16,
 } QioHook;
@@ -180,6 +190,11 @@ typedef struct QioPatience {
  * Returns: 1 try again, 0 the channel is non-blocking: give None, -1 exception
  */
 int qiopy_wait(QioPatience *patience, uint64_t done);
+/*
+ * What layers have accepted and not sent yet, as a blocking channel promises; done as above.
+ * Returns: 0, also on a non-blocking channel, which promises nothing; -1 exception
+ */
+int qiopy_push_out(QioPatience *patience, uint64_t done);
 PyObject *qiopy_channel_wait(QioObject *self, uint32_t condition, QioTimeout timeout);
 PyObject *qiopy_set_mode(QioObject *self, int32_t ms);
 PyObject *qiopy_settimeout(QioObject *self, PyObject *value);
@@ -187,8 +202,11 @@ PyObject *qiopy_gettimeout(QioObject *self);
 PyObject *qiopy_getblocking(QioObject *self);
 PyObject *qiopy_condition(uint32_t condition);  /* new reference to a qio.Cond */
 
-/* Transfers of at least this size release the GIL; smaller ones are done sooner than that. */
+/* Transfers of at least this size release the GIL; smaller ones are done sooner than that.  In a
+ * layer every byte is worked on, and before its handshake is over (keep is 0) any call may be
+ * the one that does it. */
 #define QIO_UNLOCK_BYTES 65536
+#define QIO_UNLOCK_LAYER_BYTES 16384
 /* The most buffers that one call of the library takes; a longer list takes several. */
 #define QIO_IOV_MAX 1024
 
@@ -214,6 +232,10 @@ static inline int qiopy_arg_buffer(PyObject *object, const char *name, bool writ
     return __builtin_expect(result < 0, 0) ? qiopy_no_buffer(object, name, writable) : 0;
 }
 
+
+/* The timeout= of a call with so many positional arguments.  Returns: 0, -1 */
+int qiopy_arg_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                      Py_ssize_t wanted, const char *method, QioTimeout *timeout);
 
 /* Buffers of one call, exported until qiopy_buffers_release(). */
 typedef struct QioBuffers {
@@ -278,6 +300,73 @@ PyObject *qiopy_channel_peer_cred(QioObject *self);
 PyObject *qiopy_channel_exit_status(QioObject *self);
 PyObject *qiopy_channel_wait_exit(QioObject *self, QioTimeout timeout);
 
+/* ---- TLS (pytls.c) ---- */
+
+PyObject *qiopy_creds_new(uint32_t kind, PyObject *keys, int server);
+PyObject *qiopy_creds_set_authorize(QioObject *self, PyObject *fn);
+PyObject *qiopy_creds_set_lookup(QioObject *self, PyObject *fn);
+PyObject *qiopy_new_tls(QioObject *self, PyObject *creds, PyObject *keys, int server);
+/* The object of a new layer on below; the error when there is none. */
+PyObject *qiopy_layered(QioObject *below, qioh_channel *layer, const qioh_error *error);
+int qiopy_do_handshake(QioObject *self, QioTimeout timeout);
+PyObject *qiopy_handshake(QioObject *self, QioTimeout timeout);
+PyObject *qiopy_transport(QioObject *self);
+PyObject *qiopy_unwrap_layer(QioObject *self, QioTimeout timeout);
+typedef qioh_ssize (*QioKeyedFunc)(qioh_channel *, const char *, char *, size_t, qioh_error *);
+PyObject *qiopy_keyed_string(QioObject *self, QioKeyedFunc func, const char *key);
+PyObject *qiopy_tls_certificate(QioObject *self, uint32_t index);
+PyObject *qiopy_tls_export(QioObject *self, const char *label, Py_ssize_t length,
+                           PyObject *context);
+
+/* A layer moved bytes: its handshake is over. */
+static inline void qiopy_established(QioObject *self)
+{
+    if (__builtin_expect(!self->keep, 0)) {
+        self->keep = QIO_UNLOCK_LAYER_BYTES;
+    }
+}
+
+/* The GIL goes for a call that moves so many bytes; a call of none may do the handshake. */
+static inline PyThreadState *qiopy_unlock(const QioObject *self, size_t len)
+{
+    return __builtin_expect(len >= self->keep, 0) ? PyEval_SaveThread() : NULL;
+}
+
+/*
+ * After a call with the result n.  Returns: n; but a WebSocket's request that waits for on_request
+ * is something to wait for: AGAIN, and qiopy_wait() sees to it
+ */
+static inline qioh_ssize qiopy_relock(QioObject *self, PyThreadState *unlocked, qioh_ssize n,
+                                      qioh_error *error)
+{
+    if (unlocked) {
+        PyEval_RestoreThread(unlocked);
+        if (n >= 0) {
+            qiopy_established(self);
+        } else if (n == QIOH_E_BUSY && self->on_request) {
+            error->code = 0;
+            return QIOH_E_AGAIN;
+        }
+    }
+    return n;
+}
+
+/* ---- WebSocket (pywebsock.c) ---- */
+
+PyObject *qiopy_recv(QioObject *self, QioTimeout timeout);
+PyObject *qiopy_send(QioObject *self, PyObject *message, QioTimeout timeout);
+int qiopy_flush_message(QioObject *self);
+PyObject *qiopy_ping(QioObject *self, const void *buf, size_t len);
+PyObject *qiopy_new_websocket(QioObject *self, PyObject *keys, int server);
+PyObject *qiopy_set_on_request(QioObject *self, PyObject *fn);
+PyObject *qiopy_ws_accept(QioObject *self, const char *protocol);
+PyObject *qiopy_ws_reject(QioObject *self, uint32_t status, const char *reason);
+/* The request of a client waits: asks on_request.  Returns: 0, -1 exception */
+int qiopy_answer_request(QioObject *self);
+void qiopy_message_free(QioObject *self);
+/* Gives send and recv to the class of WebSockets. */
+PyObject *qiopy_adopt_messages(PyObject *class);
+
 /* ---- opening and listening (pyopen.c) ---- */
 
 PyObject *qiopy_open_uri(const char *uri, PyObject *options, QioTimeout timeout);
@@ -295,6 +384,14 @@ PyObject *qiopy_fd_new(int fd);                 /* owns fd from then on, closed 
 /* ---- loops (pyloop.c) ---- */
 
 typedef struct QioShell QioShell;
+
+/* A function that the library holds for an owner: with three references, as new_shell(). */
+QioShell *qiopy_shell_new(QioObject *owner, const char *name, PyObject *fn);
+PyObject *qiopy_shell_fn(QioShell *shell);      /* new reference; NULL: it is gone */
+void qiopy_shell_unref(QioShell *shell);
+void qiopy_shell_release(void *user_data);      /* the library's reference */
+/* The owner goes, the library keeps the functions. */
+void qiopy_shells_leave(QioObject *owner);
 
 int qiopy_loop_new(QioObject *self);
 int qiopy_loop_traverse(QioObject *self, visitproc visit, void *arg);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The promises that hold for every channel, whatever it is made of; see rigs.py for the kinds.
+"""The promises that hold for every channel, whatever it is made of: see rigs.py for the kinds,
+stacks.py for layers on them.
 
 Most tests run in blocking and in non-blocking mode: what changes is who waits, not what comes.
 """
@@ -10,9 +11,18 @@ import threading
 import pytest
 
 import qio
-from rigs import ENDING, PATIENCE, READING, RIGS, WAITING, WRITING, in_thread, read_n
+import rigs
+from rigs import PATIENCE, RIGS, in_thread, read_n
+from stacks import STACKS, stack_rig
 
 pytestmark = pytest.mark.conformance
+ALL = [*RIGS, *STACKS]
+READING = [*rigs.READING, *STACKS]
+WRITING = [*rigs.WRITING, *STACKS]
+WAITING = [*rigs.WAITING, *STACKS]
+ENDING = [*rigs.ENDING, *STACKS]
+# A WebSocket ends as a whole.
+HALF_ENDING = [name for name in ENDING if not name.startswith('ws-')]
 BULK = bytes(i * 31 % 251 for i in range(300_007))
 
 
@@ -22,18 +32,21 @@ def blocking(request):
 
 
 @pytest.fixture
-def make(tmp_path, blocking):
+def make(request, tmp_path, blocking):
     """make(name): a rig in the mode of the test, closed when the test ends."""
-    rigs = []
+    made = []
 
     def make_rig(name):
-        rig = RIGS[name](tmp_path)
-        rigs.append(rig)
+        if name in STACKS:
+            rig = stack_rig(name, tmp_path, request.getfixturevalue('pki'))
+        else:
+            rig = RIGS[name](tmp_path)
+        made.append(rig)
         rig.channel.setblocking(blocking)
         return rig
 
     yield make_rig
-    for rig in rigs:
+    for rig in made:
         rig.close()
 
 
@@ -332,7 +345,7 @@ def test_full_channel(make, name, blocking):
         assert rig.drain(3) == b'end'
 
 
-@pytest.mark.parametrize('name', ENDING)
+@pytest.mark.parametrize('name', HALF_ENDING)
 def test_send_eof_ends_writing_alone(make, name):
     rig = make(name)
     rig.channel.write_all(b'bye')
@@ -357,7 +370,7 @@ def test_writing_to_nobody_is_an_error_not_a_signal(make, name):
 
 # ---- the end ----
 
-@pytest.mark.parametrize('name', RIGS)
+@pytest.mark.parametrize('name', ALL)
 def test_closed_is_closed(make, name):
     channel = make(name).channel
     channel.name = 'it'
@@ -374,7 +387,7 @@ def test_closed_is_closed(make, name):
     assert (channel.name, channel.kind) == ('it', kind)
 
 
-@pytest.mark.parametrize('name', RIGS)
+@pytest.mark.parametrize('name', ALL)
 def test_with_closes(make, name):
     with make(name).channel as channel:
         assert not channel.closed

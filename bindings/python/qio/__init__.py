@@ -23,6 +23,7 @@ from .errors import (
     BlockingIOError,
     BrokenPipeError,
     BusyError,
+    CertificateError,
     ChildProcessError,
     ClosedError,
     ConnectionAbortedError,
@@ -42,10 +43,14 @@ from .errors import (
     OutOfMemoryError,
     PermissionError,
     ProcessLookupError,
+    ProtocolError,
     ResolveError,
     TimeoutError,
+    TLSError,
+    TLSTruncatedError,
     TruncatedError,
     UnsupportedError,
+    WebSocketError,
 )
 from .fd import Fd
 from .listener import Listener
@@ -61,15 +66,18 @@ from .opening import (
     open_file,
     pair,
 )
+from .tls import TLSChannel, TLSCreds, TLSInfo
+from .websocket import WebSocketChannel, WebSocketRequest
 
 __version__ = _version_string()
 
 # Without the names of builtins: `from qio import *` does not change what they mean.
 __all__ = [
-    "AbortedError", "BufferChannel", "BusyError", "Channel", "ClosedError", "CommandChannel",
+    "AbortedError", "BufferChannel", "BusyError", "CertificateError", "Channel", "ClosedError", "CommandChannel",
     "Cond", "Deadline", "ERR", "Error", "Fd", "FileChannel", "ForkedError", "HUP", "IN",
     "IncompleteReadError", "InvalidError", "LimitError", "Listener", "Loop", "MORE",
-    "NVAL", "NullChannel", "OUT", "OutOfMemoryError", "PeerCred", "ResolveError", "SocketChannel",
-    "TruncatedError", "UnsupportedError", "Watch", "buffer", "command", "connect", "from_fd",
-    "from_socket", "listen", "null", "open_file", "pair",
+    "NVAL", "NullChannel", "OUT", "OutOfMemoryError", "PeerCred", "ProtocolError", "ResolveError", "SocketChannel",
+    "TLSChannel", "TLSCreds", "TLSError", "TLSInfo", "TLSTruncatedError", "TruncatedError",
+    "UnsupportedError", "Watch", "WebSocketChannel", "WebSocketError", "WebSocketRequest", "buffer",
+    "command", "connect", "from_fd", "from_socket", "listen", "null", "open_file", "pair",
 ]

@@ -15,8 +15,10 @@ from .conditions import Cond
 from .errors import IncompleteReadError, error_for
 from .fd import Fd
 from .listener import Listener
+from .tls import TLSChannel, TLSCreds
+from .websocket import WebSocketChannel
 
-_ERROR, _INCOMPLETE, _CONDITIONS, _FD, _LISTENER, _CHANNEL = range(6)
+_ERROR, _INCOMPLETE, _CONDITIONS, _FD, _LISTENER, _CREDS, _CHANNEL = range(7)
 
 if _qio.abi_version() != _qio.QIOH_ABI_VERSION:
     raise ImportError(f"libqio has ABI version {_qio.abi_version()}, this module was built for "
@@ -27,6 +29,7 @@ _qio.set_hook(_INCOMPLETE, IncompleteReadError)
 _qio.set_hook(_CONDITIONS, tuple(Cond(mask) for mask in range(64)))
 _qio.set_hook(_FD, Fd)
 _qio.set_hook(_LISTENER, Listener)
+_qio.set_hook(_CREDS, TLSCreds)
 for _kind, _class in {
     _qio.QIOH_CHANNEL_OTHER: Channel,
     _qio.QIOH_CHANNEL_SOCKET: SocketChannel,
@@ -34,6 +37,9 @@ for _kind, _class in {
     _qio.QIOH_CHANNEL_COMMAND: CommandChannel,
     _qio.QIOH_CHANNEL_BUFFER: BufferChannel,
     _qio.QIOH_CHANNEL_NULL: NullChannel,
+    _qio.QIOH_CHANNEL_TLS: TLSChannel,
+    _qio.QIOH_CHANNEL_WEBSOCKET: WebSocketChannel,
 }.items():
     _qio.set_hook(_CHANNEL + _kind, _class)
     _qio.adopt(_class)
+_qio.adopt_messages(WebSocketChannel)

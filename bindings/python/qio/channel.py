@@ -11,12 +11,18 @@ import io
 import operator
 import os
 import signal as _signal
-from collections.abc import Iterable
-from typing import IO, Any, NamedTuple, NoReturn, Self
+from collections.abc import Iterable, Sequence
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeVar
 
 from . import _qio
 from ._types import Readable, Timeout
 from .errors import LimitError, UnsupportedError
+
+if TYPE_CHECKING:
+    from .tls import TLSChannel, TLSCreds, TLSInfo
+    from .websocket import Headers, OnRequest, WebSocketChannel
+
+_Layer = TypeVar("_Layer", bound="Channel")
 
 _KINDS = {
     _qio.QIOH_CHANNEL_OTHER: "other",
@@ -116,6 +122,85 @@ class Channel(_qio.Channel):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    # ---- layers ----
+
+    def start_tls(self, creds: "TLSCreds", *, server: bool = False, hostname: str | None = None,
+                  alpn: Sequence[str] | None = None, handshake: bool = True,
+                  timeout: Timeout = ..., **keys: Any) -> "TLSChannel":
+        """Put TLS on the channel, which belongs to the new one from then on.
+
+        Bytes that were read ahead are the first that TLS gets; nothing is lost or slipped in.
+        hostname: what a client checks the certificate against.  The handshake is done before
+        this returns, within timeout, or else with the first transfer or handshake(): on a
+        non-blocking channel without timeout, or with handshake=False.  When it fails both
+        channels are closed.  Other keys are those of URIs: tls_relaxed, tls_resume, tls_acl,
+        handshake_timeout ...
+        """
+        from .tls import start
+
+        layer = start(self, creds, server, hostname, alpn, keys)
+        return self._begin(layer, handshake, timeout)
+
+    def websocket(self, *, server: bool = False, host: str | None = None,
+                  path: str | None = None, origin: str | None = None,
+                  protocols: Sequence[str] | None = None, headers: "Headers | None" = None,
+                  mode: str | None = None, deflate: bool | None = None,
+                  max_message: int | None = None, on_request: "OnRequest | None" = None,
+                  handshake: bool = True, timeout: Timeout = ...,
+                  **keys: Any) -> "WebSocketChannel":
+        """Put a WebSocket on the channel, which belongs to the new one from then on.
+
+        mode: "stream" (bytes, the default) or "messages".  on_request(channel) is asked by a
+        server what to do with the client's request: see qio.websocket.OnRequest.  The handshake
+        is done as by start_tls().  Other keys are those of URIs: ws_max_inflated,
+        handshake_timeout ...
+        """
+        from .websocket import start
+
+        values = {"ws_host": host, "ws_path": path, "ws_origin": origin,
+                  "ws_protocol": protocols, "ws_header": headers, "ws_mode": mode,
+                  "ws_deflate": deflate, "ws_max_message": max_message}
+        layer = start(self, server, on_request, values, keys)
+        return self._begin(layer, handshake, timeout)
+
+    def _begin(self, layer: _Layer, handshake: bool, timeout: Timeout) -> _Layer:
+        """The layer waits as the channel below did; its handshake, if it is to be done now."""
+        patience = self.gettimeout()
+        if patience is not None:
+            layer.settimeout(patience)
+        if handshake and (patience != 0 or timeout is not ...):
+            try:
+                layer.handshake(timeout=timeout)
+            except BaseException:
+                layer.close()
+                raise
+        return layer
+
+    @property
+    def transport(self) -> "Channel | None":
+        """The channel that this one lies on; None when it lies on none.  Only to look at: its
+        transfers are BusyError."""
+        return self._transport()
+
+    def unwrap(self, *, timeout: Timeout = ...) -> "Channel":
+        """End the layer in order, as the other side has to as well, and give the channel below.
+
+        What was written is sent first.  BusyError while there are bytes that nobody has read.
+        """
+        return self._unwrap(self.gettimeout() if timeout is ... else timeout)
+
+    @property
+    def tls(self) -> "TLSInfo | None":
+        """What is known of the TLS on this channel, or below it; None when there is none."""
+        from .tls import TLSInfo
+
+        channel: Channel | None = self
+        while channel is not None:
+            if channel._kind() == _qio.QIOH_CHANNEL_TLS:
+                return TLSInfo(channel)
+            channel = channel.transport
+        return None
 
     # ---- lines ----
 

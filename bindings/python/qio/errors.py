@@ -109,7 +109,34 @@ class UnsupportedError(Error, _io.UnsupportedOperation):
 
 
 class TruncatedError(Error):
-    """Descriptors were cut off; those that came are closed."""
+    """Something was cut off: descriptors (those that came are closed), or a TLS stream."""
+
+
+class TLSError(Error):
+    """TLS failed; number is that of the alert when domain says so."""
+
+
+class CertificateError(TLSError):
+    """A certificate is not good: the other side's, its name, its identity, or one of our own."""
+
+
+class TLSTruncatedError(TLSError, TruncatedError):
+    """The other side ended without saying so: what came before may not be all."""
+
+
+class WebSocketError(Error):
+    """A WebSocket ended, or its handshake failed.
+
+    close_code: the code of the close frame (1006 when there was none), 0 in a handshake.
+    reason: what the other side gave as its reason.
+    """
+
+    close_code: int = 0
+    reason: str = ""
+
+
+class ProtocolError(Error):
+    """The other side does not speak the protocol."""
 
 
 class LimitError(Error):
@@ -158,7 +185,13 @@ _BY_CODE = {
     _qio.QIOH_E_TRUNCATED: TruncatedError,
     _qio.QIOH_E_RESOLVE: ResolveError,
     _qio.QIOH_E_LIMIT: LimitError,
+    _qio.QIOH_E_TLS: TLSError,
+    _qio.QIOH_E_TLS_TRUNCATED: TLSTruncatedError,
+    _qio.QIOH_E_PROTOCOL: ProtocolError,
 }
+
+#: TLS errors with numbers from here on are about a certificate; below, it is an alert's.
+_CERTIFICATE = 256
 
 _BY_ERRNO = {
     _errno.EAGAIN: BlockingIOError,
@@ -182,11 +215,29 @@ _BY_ERRNO = {
 }
 
 
+def _websocket_error(code, number, message):
+    """code EOF: the other side has closed, and the message is its reason."""
+    reason = ""
+    if code == _qio.QIOH_E_EOF:
+        reason = message
+        message = f"the other side closed the WebSocket with code {number}"
+        if reason:
+            message += f": {reason}"
+    error = WebSocketError(message)
+    error.code, error.domain, error.number = code, _qio.QIOH_DOMAIN_WEBSOCKET, number
+    error.close_code, error.reason = number, reason
+    return error
+
+
 def error_for(code: int, sys_errno: int, domain: int, number: int, written: int,
               message: str) -> Error:
     """The exception for a qioh_error; called from C."""
     if code == _qio.QIOH_E_SYSTEM:
         cls = _BY_ERRNO.get(sys_errno, Error)
+    elif domain == _qio.QIOH_DOMAIN_WEBSOCKET:
+        return _websocket_error(code, number, message)
+    elif code == _qio.QIOH_E_TLS and number >= _CERTIFICATE:
+        cls = CertificateError
     else:
         cls = _BY_CODE.get(code, Error)
     error = cls(sys_errno, message) if sys_errno > 0 else cls(message)

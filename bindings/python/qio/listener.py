@@ -1,23 +1,37 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Listeners: where clients come from."""
 
+import re
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 from . import _qio
 from ._types import Timeout
-from .channel import SocketChannel
+from .channel import Channel
 from .errors import AbortedError, ClosedError
+
+#: With layers or without: tcp://host:port, ws+tcp://[v6]:port?..., vsock://cid:port
+_PORT = re.compile(r"[a-z+]*(?:tcp|vsock|ws|wss)://[^/?]*:(\d+)(?:[/?]|$)")
 
 
 class Listener(_qio.Listener):
     """Listens on one or more addresses; iterating gives the channel of each client.
 
     A client that is gone before it was accepted is passed over, and being out of descriptors is
-    a pause: neither comes out as an exception.
+    a pause: neither comes out as an exception.  Accepting does no handshake: that is for the
+    channel's first transfer, or its handshake().
     """
 
-    __slots__ = ()
+    __slots__ = ("_creds", "_on_request")
+
+    def accept(self, *, timeout: Timeout = None) -> Channel:
+        """Wait for a client and give its channel."""
+        channel: Any = self._accept(timeout)
+        if (creds := getattr(self, "_creds", None)) is not None:
+            channel._creds = creds
+        if (on_request := getattr(self, "_on_request", None)) is not None:
+            channel._set_on_request(on_request)
+        return channel
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -32,15 +46,15 @@ class Listener(_qio.Listener):
     @property
     def port(self) -> int | None:
         """The port of the first address, None when that has none."""
-        scheme, _, rest = self.address.partition(":")
-        return int(rest.rpartition(":")[2]) if scheme in ("tcp", "vsock") else None
+        match = _PORT.match(self.address)
+        return int(match[1]) if match else None
 
     @property
     def closed(self) -> bool:
         """Whether close() was called."""
         return self._closed()
 
-    def clients(self, *, timeout: Timeout = None) -> Iterator[SocketChannel]:
+    def clients(self, *, timeout: Timeout = None) -> Iterator[Channel]:
         """The channel of each client until the listener is closed, waiting at most timeout for
         each."""
         while True:
@@ -52,7 +66,7 @@ class Listener(_qio.Listener):
                 return
             yield client
 
-    def __iter__(self) -> Iterator[SocketChannel]:
+    def __iter__(self) -> Iterator[Channel]:
         return self.clients()
 
     def __enter__(self) -> Self:

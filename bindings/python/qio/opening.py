@@ -8,6 +8,7 @@ key takes is checked by the library, which names the key in its error.
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from . import _qio
 from ._types import Descriptor, Path, Readable, Timeout, Value
@@ -21,54 +22,57 @@ from .channel import (
 )
 from .fd import Fd
 from .listener import Listener
+from .options import as_options, value_of
+from .tls import TLSCreds, check_creds
+from .websocket import OnRequest
 
 
-def _value(key, value):
-    """One option as the library takes it: text, a number, bytes, or a list of texts."""
-    if value is True:
-        return "on"
-    if value is False:
-        return "off"
-    if value is None:
-        return "none"
-    if isinstance(value, (str, int)):
-        return value
-    if isinstance(value, float):
-        return format(value, ".6f")
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    if isinstance(value, (list, tuple)):
-        if not value and key == "env":
-            return [""]                         # no variables, which is not ours
-        if not value and key == "allow":
-            raise ValueError('allow has to name something, such as "net"')
-        return [os.fsdecode(item) if isinstance(item, os.PathLike) else item for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fsdecode(value)
-    raise TypeError(f"{key} has to be a str, number, bool, path or list, "
-                    f"not {type(value).__name__}")
+def _with_tls(uri, tls, keys):
+    """The URI with TLS in it, for those credentials."""
+    keys["tls"] = check_creds(tls, "tls")
+    if not isinstance(uri, str):
+        return uri
+    schemes = uri.partition(":")[0].lower().split("+")
+    return uri if "tls" in schemes or "wss" in schemes else f"tls+{uri}"
 
 
-def _options(keys):
-    return {key.replace("_", "-"): _value(key, value) for key, value in keys.items()} or None
-
-
-def connect(uri: str, *, timeout: Timeout = ..., **keys: Value) -> Channel:
+def connect(uri: str, *, timeout: Timeout = ..., tls: TLSCreds | None = None,
+            **keys: Value) -> Channel:
     """Open the channel that a URI describes.
 
     tcp://host:port, unix:/path, abstract:name, fd:N, file:/path?mode=rw, exec:prog?arg=..,
-    null:, buffer:.  timeout: seconds or a Deadline for all of it (30 s by default), None for no
-    limit.  exec: needs allow="all", because a URI often comes from a configuration file.
+    null:, buffer:; tls+URI and ws+URI for layers, ws://host:port/path, wss://.  timeout: seconds
+    or a Deadline for all of it, handshakes included (30 s by default), None for no limit.
+    tls: credentials; a URI that has no TLS gets it.  exec: needs allow="all", because a URI
+    often comes from a configuration file.
     """
-    return _qio.channel_open_uri(uri, _options(keys) or {}, timeout)
+    if tls is not None:
+        uri = _with_tls(uri, tls, keys)
+    channel: Any = _qio.channel_open_uri(uri, as_options(keys) or {}, timeout)
+    if tls is not None:
+        channel._creds = tls
+    return channel
 
 
-def listen(uri: str, *, backlog: int | None = None, **keys: Value) -> Listener:
+def listen(uri: str, *, backlog: int | None = None, tls: TLSCreds | None = None,
+           on_request: OnRequest | None = None, **keys: Value) -> Listener:
     """Listen where a URI says (tcp://127.0.0.1:0, unix:/path ...); port 0 is chosen by the
-    system, see Listener.port."""
+    system, see Listener.port.
+
+    tls: credentials with server=True; a URI that has no TLS gets it.  on_request(channel): asked
+    about each client of a ws listener, see qio.websocket.OnRequest.
+    """
     if backlog is not None:
         keys["backlog"] = backlog
-    return _qio.listener_open_uri(uri, _options(keys))
+    if tls is not None:
+        uri = _with_tls(uri, tls, keys)
+    if on_request is not None:
+        if not callable(on_request):
+            raise TypeError(f"on_request has to be callable, not {type(on_request).__name__}")
+        keys["ws_request"] = True
+    listener: Any = _qio.listener_open_uri(uri, as_options(keys))
+    listener._creds, listener._on_request = tls, on_request
+    return listener
 
 
 def pair() -> tuple[SocketChannel, SocketChannel]:
@@ -173,7 +177,7 @@ def command(argv: Sequence[Path], *, env: Mapping[str, str] | None = None,
     if close_timeout is not None and not isinstance(close_timeout, (int, float)):
         raise TypeError("close_timeout has to be a number of seconds or None, "
                         f"not {type(close_timeout).__name__}")
-    options["close-timeout"] = _value("close_timeout", close_timeout)
+    options["close-timeout"] = value_of("close_timeout", close_timeout)
     if not isinstance(pty, bool):
         raise TypeError(f"pty has to be a bool, not {type(pty).__name__}")
     if pty:

@@ -14,9 +14,9 @@ input=$2
 shift 2
 "$swig" "$@" -outdir "$scratch" -o "$out" "$input"
 # In its errors a method has the name of a C function: "Channel_pread() missing ...".
-sed -i -E -e 's/(TupleAndKeywords\(args, kwargs, "[O|]*:)(Channel|Listener|Loop|Watch)_/\1\2./' \
-    -e 's/(UnpackTuple\(args, ")(Channel|Listener|Loop|Watch)_/\1\2./' "$out"
-for noun in channel listener loop watch; do
+sed -i -E -e 's/(TupleAndKeywords\(args, kwargs, "[O|]*:)(Channel|Listener|Loop|Watch|TLSCreds)_/\1\2./' \
+    -e 's/(UnpackTuple\(args, ")(Channel|Listener|Loop|Watch|TLSCreds)_/\1\2./' "$out"
+for noun in channel listener loop watch creds; do
     if ! grep -q "SwigPyBuiltin__qioh_${noun}_methods\[\]" "$out"; then
         rm -f "$out"
         echo "wrap.sh: this SWIG has no table SwigPyBuiltin__qioh_${noun}_methods" >&2
