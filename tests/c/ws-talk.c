@@ -240,8 +240,8 @@ static QIOOptions *options_of(const Talk *talk)
     return options;
 }
 
-/* Everything the peer sends; of a client's peer only after the request has come. */
-static GByteArray *script(const Talk *talk, bool server, const Scripted *s)
+/* The peer's part of the handshake; of a client's peer only after the request has come. */
+static GByteArray *handshake(const Talk *talk, bool server, const Scripted *s)
 {
     GByteArray *bytes = g_byte_array_new();
     g_autoptr(GString) head = g_string_new(NULL);
@@ -267,7 +267,6 @@ static GByteArray *script(const Talk *talk, bool server, const Scripted *s)
     }
     g_string_append(head, "\r\n");
     g_byte_array_append(bytes, (guint8 *)head->str, (guint)head->len);
-    talk_frames(bytes, talk->says, server);
     return bytes;
 }
 
@@ -289,13 +288,13 @@ static void script_cut(Scripted *s, const GByteArray *bytes, size_t head, TalkCu
     }
 }
 
-void talk_run(const Talk *talk, bool server, TalkCut cut)
+void talk_outcome(const Talk *talk, const GByteArray *says, bool server, TalkCut cut, char **heard,
+                  char **answered)
 {
     Scripted *s = scripted_new();
     QIOChannelWebsock *ws = ws_new(QIO_CHANNEL(s), options_of(talk), server);
     GByteArray *bytes;
     size_t sent;
-    char *heard, *answered;
 
     test_note("%s, of a %s, cut at %zu, every %zu", talk->name, server ? "server" : "client",
               cut.at, cut.every);
@@ -305,27 +304,39 @@ void talk_run(const Talk *talk, bool server, TalkCut cut)
                   QIO_CHANNEL_ERR_BLOCK);
         g_byte_array_append(s->written, (guint8 *)"", 1);
     }
-    bytes = script(talk, server, s);
-    sent = server ? 0 : s->written->len;
-    script_cut(s, bytes, bytes->len - talk_length(talk, server), cut);
+    bytes = handshake(talk, server, s);
+    sent = bytes->len;
+    g_byte_array_append(bytes, says->data, says->len);
+    script_cut(s, bytes, sent, cut);
     if (talk->leaves) {
         scripted_step(s, STEP_END);
     }
-    heard = overhear(ws, s);
+    sent = server ? 0 : s->written->len;
+    *heard = overhear(ws, s);
     if (server) {
         const char *blank = g_strstr_len((char *)s->written->data, s->written->len, "\r\n\r\n");
 
         CHECK(blank != NULL);
         sent = (size_t)(blank + 4 - (char *)s->written->data);
     }
-    answered = answers(s->written, sent, !server);
+    *answered = answers(s->written, sent, !server);
+    g_byte_array_unref(bytes);
+    qio_object_unref(ws);
+    qio_object_unref(s);
+}
+
+void talk_run(const Talk *talk, bool server, TalkCut cut)
+{
+    GByteArray *says = g_byte_array_new();
+    char *heard, *answered;
+
+    talk_frames(says, talk->says, server);
+    talk_outcome(talk, says, server, cut, &heard, &answered);
     CHECK_STR(heard[0] ? heard + 1 : "", talk->hears);
     CHECK_STR(answered[0] ? answered + 1 : "", talk->answers ? talk->answers : "");
     g_free(heard);
     g_free(answered);
-    g_byte_array_unref(bytes);
-    qio_object_unref(ws);
-    qio_object_unref(s);
+    g_byte_array_unref(says);
 }
 
 void talk_run_all(const Talk *talk, bool server)

@@ -34,6 +34,9 @@ typedef struct TalkCut {
 
 /* Runs it and checks both texts. */
 void talk_run(const Talk *talk, bool server, TalkCut cut);
+/* Runs any bytes in the place of talk->says.  Gives both texts, for the caller to free. */
+void talk_outcome(const Talk *talk, const GByteArray *says, bool server, TalkCut cut, char **heard,
+                  char **answered);
 /* The same whole, byte by byte, and, if it is short, in every two parts. */
 void talk_run_all(const Talk *talk, bool server);
 /* How many bytes the peer sends after the handshake. */
