@@ -181,6 +181,12 @@ static int websock_flush(QIOChannel *ioc, Error **errp)
     return ret;
 }
 
+void qio_channel_websock_handshake(QIOChannelWebsock *ws, QIOTaskFunc func, gpointer opaque,
+                                   GDestroyNotify destroy)
+{
+    qio_task_unref(qio_channel_handshake_task(&ws->parent, -1, NULL, func, opaque, destroy));
+}
+
 /* Reads and drops what comes before the other side's close frame. */
 static int await_close(QIOChannelWebsock *ws, Error **errp)
 {

@@ -73,6 +73,12 @@ QIOChannelWebsock *qio_channel_websock_new_client(QIOChannel *master, const char
 QIOChannelWebsock *qio_channel_websock_new_options(QIOChannel *master, const QIOOptions *options,
                                                    bool server, Error **errp);
 
+/** qio_channel_websock_handshake: qio_channel_handshake() as an operation in the main loop, whose
+ * deadline is the key handshake-timeout; qio_channel_handshake_task() has a context and a deadline
+ * of its own.  @destroy frees @opaque. */
+void qio_channel_websock_handshake(QIOChannelWebsock *ioc, QIOTaskFunc func, gpointer opaque,
+                                   GDestroyNotify destroy);
+
 /** qio_channel_websock_is_messages: whether it has the face of messages. */
 bool qio_channel_websock_is_messages(QIOChannelWebsock *ioc);
 

@@ -79,8 +79,9 @@ static int read_head(QIOChannelWebsock *ws, Error **errp)
            (length = qio_http_scan(&in->scan, (const char *)in->buf, in->end)) == 0) {
         n = qio_ws_fill(ws, NULL, errp);
         if (n == 0) {
-            qio_error_set(errp, QIO_ERROR_EOF,
-                          "the other side went away in the WebSocket handshake");
+            qio_error_set_number(errp, QIO_ERROR_PROTOCOL, QIO_ERROR_DOMAIN_WEBSOCKET,
+                                 QIO_WS_CLOSE_GONE,
+                                 "the other side went away in the WebSocket handshake");
             return -1;
         }
         if (n < 0) {

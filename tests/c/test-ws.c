@@ -299,6 +299,71 @@ TEST(ws_watches_see_what_is_held)
     qio_object_unref(peer);
 }
 
+/* ---- loops and coroutines ---- */
+
+static void shaken(QIOTask *task, gpointer opaque)
+{
+    CHECK(!qio_task_propagate_error(task, NULL));
+    (*(int *)opaque)++;
+}
+
+TEST(ws_handshakes_as_operations)
+{
+    QIOChannel *a, *b;
+    QIOChannelWebsock *client, *server;
+    int done = 0;
+
+    pair(&a, &b);
+    client = ws_new(a, NULL, false);
+    server = ws_new(b, NULL, true);
+    drop(a, b);
+    qio_channel_websock_handshake(server, shaken, &done, NULL);
+    qio_channel_websock_handshake(client, shaken, &done, NULL);
+    while (done < 2) {
+        g_main_context_iteration(NULL, TRUE);
+    }
+    CHECK_INT(qio_channel_write(QIO_CHANNEL(client), "x", 1, NULL), ==, 1);
+    drop_ws(client, server);
+}
+
+/* The echo of one end runs in a coroutine, which also shakes hands there. */
+static void echo(void *opaque)
+{
+    char buf[3];
+
+    CHECK_INT(qio_channel_read_all(opaque, buf, 3, NULL), ==, 0);
+    CHECK_INT(qio_channel_write_all(opaque, buf, 3, NULL), ==, 0);
+}
+
+TEST(ws_in_a_coroutine)
+{
+    QIOChannel *a, *b;
+    QIOChannelWebsock *client, *server;
+    AioContext *ctx = qio_aio_context_new(NULL);
+    char buf[3];
+
+    pair(&a, &b);
+    client = ws_new(a, NULL, false);
+    server = ws_new(b, NULL, true);
+    drop(a, b);
+    qio_channel_attach_aio_context(QIO_CHANNEL(server), ctx);
+    CHECK_INT(qio_channel_set_blocking(QIO_CHANNEL(client), false, NULL), ==, 0);
+    qio_coroutine_enter(qio_coroutine_create(echo, server));
+    for (int sent = 0; sent < 3; ) {
+        ssize_t n = qio_channel_write(QIO_CHANNEL(client), "abc" + sent, 1, NULL);
+
+        CHECK(n == 1 || n == QIO_CHANNEL_ERR_BLOCK);
+        sent += n == 1;
+        while (qio_aio_context_dispatch(ctx, 0, NULL) > 0) {
+        }
+    }
+    CHECK_INT(qio_channel_read_all(QIO_CHANNEL(client), buf, 3, NULL), ==, 0);
+    CHECK_MEM(buf, "abc", 3);
+    qio_channel_detach_aio_context(QIO_CHANNEL(server));
+    drop_ws(client, server);
+    qio_aio_context_unref(ctx);
+}
+
 /* ---- system calls ---- */
 
 /* A small message is one call to send and one to receive, on either side. */
