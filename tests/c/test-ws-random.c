@@ -71,8 +71,9 @@ static void converse(uint32_t number)
     says = random_bytes(server);
     talk_outcome(&talk, says, server, (TalkCut){ 0 }, &heard[0], &answered[0]);
     for (int i = 0; i < 3; i++) {
-        talk_outcome(&talk, says, server, (TalkCut){ .every = i == 0 ? 1 : 1 + pick(40) }, &heard[1],
-                     &answered[1]);
+        TalkCut cut = { .every = i == 0 ? 1 : 1 + pick(40) };
+
+        talk_outcome(&talk, says, server, cut, &heard[1], &answered[1]);
         CHECK_STR(heard[1], heard[0]);
         CHECK_STR(answered[1], answered[0]);
         g_free(heard[1]);
