@@ -302,9 +302,14 @@ static void entry_set_watch(QIOListenerEntry *entry, QIOLoopWatch *watch)
     }
 }
 
-QIOLoopWatch *qio_net_listener_add_aio_watch(QIONetListener *listener, AioContext *ctx,
-                                             QIONetListenerFunc func, gpointer data,
-                                             GDestroyNotify notify, Error **errp)
+/* How the loop's adders are called. */
+typedef QIOLoopWatch *(*AddFunc)(AioContext *ctx, void *subject, const QIOLoopSubjectOps *ops,
+                                 GIOCondition condition, QIOSubjectFunc func, void *opaque,
+                                 GDestroyNotify destroy, Error **errp);
+
+static QIOLoopWatch *add_watch(QIONetListener *listener, AioContext *ctx, AddFunc add,
+                               QIONetListenerFunc func, gpointer data, GDestroyNotify notify,
+                               Error **errp)
 {
     QIOListenerEntry *entry = entry_new(listener, errp);
     QIOLoopWatch *watch;
@@ -316,18 +321,31 @@ QIOLoopWatch *qio_net_listener_add_aio_watch(QIONetListener *listener, AioContex
         return NULL;
     }
     if (func == NULL) {
-        watch = qio_loop_add_subject(ctx, entry, &entry_ops, G_IO_IN, NULL, data, notify, errp);
+        watch = add(ctx, entry, &entry_ops, G_IO_IN, NULL, data, notify, errp);
     } else {
         entry->func = func;
         entry->data = data;
         entry->notify = notify;
         entry_ref(entry);
-        watch = qio_loop_add_subject(ctx, entry, &entry_ops, G_IO_IN, entry_call, entry,
-                                     entry_notify, errp);
+        watch = add(ctx, entry, &entry_ops, G_IO_IN, entry_call, entry, entry_notify, errp);
     }
     if (watch != NULL) {
         entry_set_watch(entry, watch);
     }
     entry_unref(entry);
     return watch;
+}
+
+QIOLoopWatch *qio_net_listener_add_aio_watch(QIONetListener *listener, AioContext *ctx,
+                                             QIONetListenerFunc func, gpointer data,
+                                             GDestroyNotify notify, Error **errp)
+{
+    return add_watch(listener, ctx, qio_loop_add_subject, func, data, notify, errp);
+}
+
+QIOLoopWatch *qio_listener_add_internal_watch(QIONetListener *listener, AioContext *ctx,
+                                              QIONetListenerFunc func, gpointer data,
+                                              GDestroyNotify notify, Error **errp)
+{
+    return add_watch(listener, ctx, qio_loop_add_internal_subject, func, data, notify, errp);
 }

@@ -83,6 +83,12 @@ QIOChannelSocket *qio_net_listener_accept(QIONetListener *listener, int timeout_
  * the caller, or NULL */
 QIOChannel *qio_net_listener_accept_channel(QIONetListener *listener, int timeout_ms,
                                             bool interruptible, Error **errp);
+/** qio_net_listener_accept_task: the same as an operation, whose result is the QIOChannel;
+ * @timeout_ms -1 = for ever; the other arguments as qio_task_new().  It takes a client only while it
+ * runs: who cancels it loses none.  Returns: a task, one reference to the caller (TIMEOUT,
+ * CANCELLED: also when the listener is closed, CLOSED, SYSTEM) */
+QIOTask *qio_net_listener_accept_task(QIONetListener *listener, int timeout_ms, AioContext *ctx,
+                                      QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy);
 /** qio_net_listener_get_uri: the i-th address with the layers, as a client's URI, for the caller to
  * g_free(); INVAL after the last; also after close. */
 char *qio_net_listener_get_uri(QIONetListener *listener, size_t index, Error **errp);
