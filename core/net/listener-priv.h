@@ -89,7 +89,7 @@ void qio_listener_kick_entries(QIONetListener *listener);
 /* The sockets are about to be closed: each watch gets its last call. */
 void qio_listener_end_entries(QIONetListener *listener);
 
-/* qio_net_listener_add_aio_watch() as a watch of the library's own (loop/loop.h); func is required. */
+/* qio_net_listener_add_aio_watch() as a watch of the library itself (loop/loop.h), with a func. */
 QIOLoopWatch *qio_listener_add_internal_watch(QIONetListener *listener, AioContext *ctx,
                                               QIONetListenerFunc func, gpointer data,
                                               GDestroyNotify notify, Error **errp);

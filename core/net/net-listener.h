@@ -84,8 +84,8 @@ QIOChannelSocket *qio_net_listener_accept(QIONetListener *listener, int timeout_
 QIOChannel *qio_net_listener_accept_channel(QIONetListener *listener, int timeout_ms,
                                             bool interruptible, Error **errp);
 /** qio_net_listener_accept_task: the same as an operation, whose result is the QIOChannel;
- * @timeout_ms -1 = for ever; the other arguments as qio_task_new().  It takes a client only while it
- * runs: who cancels it loses none.  Returns: a task, one reference to the caller (TIMEOUT,
+ * @timeout_ms -1 = for ever; the other arguments as qio_task_new().  It takes a client only while
+ * it runs: who cancels it loses none.  Returns: a task, one reference to the caller (TIMEOUT,
  * CANCELLED: also when the listener is closed, CLOSED, SYSTEM) */
 QIOTask *qio_net_listener_accept_task(QIONetListener *listener, int timeout_ms, AioContext *ctx,
                                       QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy);
