@@ -6,9 +6,10 @@ Owns: their options for the credentials of pki.py.  Servers inherit a socket tha
 export of a server is called EXPORT.
 """
 
+import os
 import urllib.parse
 
-from pki import PSK_USER
+from pki import PSK_USER, certtool
 
 from . import Peer, activated, run
 from .tls import HOST, KINDS
@@ -16,21 +17,35 @@ from .tls import HOST, KINDS
 EXPORT = 'disk'
 
 
-def qemu_keys(kind, server, pki, version=None):
+def qemu_folder(kind, server, pki):
+    """A folder with what QEMU wants to find.  A server without dh-params.pem would make some by
+    itself, which takes seconds; these are of RFC 7919."""
+    folder = pki.root / f'qemu-{kind}-{"server" if server else "client"}'
+    if folder.exists():
+        return folder
+    folder.mkdir()
+    if server:
+        certtool('--get-dh-params', '--sec-param=medium', f'--outfile={folder}/dh-params.pem')
+    if kind == 'psk':
+        os.link(pki.psk_file, folder / 'keys.psk')
+    if kind.startswith('x509'):
+        names = ['ca-cert.pem'] + ['server-cert.pem', 'server-key.pem'] * server + \
+            ['client-cert.pem', 'client-key.pem'] * (kind == 'x509-client' and not server)
+        for name in names:
+            os.link(pki.dir / name, folder / name)
+    return folder
+
+
+def qemu_keys(kind, server, pki, version):
     """The --object option of QEMU's programs; its id is "tls"."""
-    names = {'anon': 'anon', 'psk': 'psk'}
-    object_kind = names.get(kind, 'x509')
-    folder = {'anon': None, 'psk': pki.psk_dir, 'x509-client': pki.dir,
-              'x509': pki.dir if server else pki.ca_dir}[kind]
-    keys = [f'tls-creds-{object_kind},id=tls', f'endpoint={"server" if server else "client"}']
-    if folder:
-        keys.append(f'dir={folder}')
+    keys = [f'tls-creds-{kind.removesuffix("-client")},id=tls',
+            f'endpoint={"server" if server else "client"}',
+            f'dir={qemu_folder(kind, server, pki)}',
+            f'priority=NORMAL:-VERS-ALL:+VERS-TLS{version}']
     if kind == 'psk' and not server:
         keys.append(f'username={PSK_USER}')
     if kind in ('anon', 'x509') and server:
         keys.append('verify-peer=no')
-    if version:
-        keys.append(f'priority=NORMAL:-VERS-ALL:+VERS-TLS{version}')
     return ['--object', ','.join(keys)]
 
 
