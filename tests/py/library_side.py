@@ -71,6 +71,29 @@ def echo_lines(channel):
         channel.write_all(line)
 
 
+# ---- WebSocket: what peers/ws_peer.py says of a server ----
+
+def serve_messages(ws):
+    """Gives the code and the reason that the client closed with; its own close is not told."""
+    try:
+        while True:
+            message = ws.recv()
+            if not isinstance(message, str) or not message.startswith('!'):
+                ws.send(message)
+                continue
+            verb, *words = message[1:].split(' ')
+            if verb == 'close':
+                ws.close(int(words[0]), ' '.join(words[1:]))
+                return None
+            if verb == 'ping':
+                ws.ping(words[0])
+                ws.send(f'pong {words[0]}')
+            else:
+                ws.send(''.join(words))
+    except qio.WebSocketError as error:
+        return error.close_code, error.reason
+
+
 # ---- NBD: fixed newstyle, STARTTLS first, simple replies ----
 
 MAGIC, OPTION_MAGIC, REPLY_MAGIC = b'NBDMAGIC', b'IHAVEOPT', 0x3e889045565a9
@@ -139,7 +162,8 @@ class NbdServer:
             option, size = self._option(tls or channel)
             data = (tls or channel).read_exactly(size) if size else b''
             if option == OPT_ABORT:
-                self._reply(tls or channel, option, REP_ACK)
+                with contextlib.suppress(qio.Error):        # it may be gone already
+                    self._reply(tls or channel, option, REP_ACK)
                 return None
             if option == OPT_STARTTLS and not tls:
                 self._reply(channel, option, REP_ACK)

@@ -16,6 +16,8 @@ import json
 import os
 import pathlib
 import select
+import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -168,17 +170,43 @@ class Page:
 
 
 class Pages:
-    """A web server of a folder on the loopback interface."""
+    """A web server of a folder on the loopback interface; https when given a certificate."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
             pass
 
-    def __init__(self, folder):
+    class Server(http.server.ThreadingHTTPServer):
+        """Browsers connect ahead and ask for nothing: such connections are ended at the close."""
+
+        daemon_threads = False
+
+        def __init__(self, *args):
+            self.connections = []
+            super().__init__(*args)
+
+        def process_request(self, request, address):
+            self.connections.append(request)
+            super().process_request(request, address)
+
+        def handle_error(self, request, address):
+            pass
+
+        def server_close(self):
+            for connection in self.connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            super().server_close()
+
+    def __init__(self, folder, cert=None, key=None):
         handler = functools.partial(self.Handler, directory=str(folder))
-        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
-        self.server.daemon_threads = True
+        self.server = self.Server(('127.0.0.1', 0), handler)
         self.origin = f'http://127.0.0.1:{self.server.server_address[1]}'
+        if cert:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(cert, key)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+            self.origin = f'https://localhost:{self.server.server_address[1]}'
         self.thread = threading.Thread(target=self.server.serve_forever, args=[0.05], daemon=True)
         self.thread.start()
 

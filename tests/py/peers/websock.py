@@ -45,7 +45,8 @@ class Nginx(Peer):
 
     def __init__(self, folder, path, target, cert=None, key=None):
         config = folder / 'nginx.conf'
-        tls = f'ssl_certificate {cert}; ssl_certificate_key {key};' if cert else ''
+        tls = (f'ssl_certificate {cert}; ssl_certificate_key {key}; '
+               'ssl_protocols TLSv1.2 TLSv1.3;' if cert else '')
         temporary = ''.join(f'{name}_temp_path {folder}/nginx-{name};' for name in
                             ('client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'))
         config.write_text(f'''
