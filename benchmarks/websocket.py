@@ -15,7 +15,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+
+import qio
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROUNDS = int(os.environ.get('BENCH_ROUNDS', 200))
@@ -44,6 +47,31 @@ class Peer:
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
+
+
+class Blocking:
+    """Both ends of ours, in this thread."""
+
+    def __init__(self):
+        pair = qio.pair()
+        ends = []
+        server = threading.Thread(target=lambda: ends.append(
+            pair[1].websocket(server=True, mode='messages')))
+        server.start()
+        self.client = pair[0].websocket(mode='messages')
+        server.join()
+        self.server = ends[0]
+
+    def slice_ns(self, size, n):
+        send, receive = self.client.send, self.client.recv
+        answer, take = self.server.send, self.server.recv
+        message = bytes(size)
+        start = time.thread_time_ns()
+        for _ in range(n):
+            send(message)
+            answer(take())
+            receive()
+        return (time.thread_time_ns() - start) / n
 
 
 class Floor:
@@ -76,18 +104,31 @@ def compare(name, case, floor, goal):
     print(f'{name}\t{best:.1f}\t{floor_best:.1f}\t{best / floor_best:.3f}\t{goal}', flush=True)
 
 
+SIZES = {64: '64 B', 65536: '64 KiB'}
+# At least so many times the peer's rate.
+GOALS = {('websockets on uvloop', 64): 5, ('websockets on uvloop', 65536): 6,
+         ('node-ws', 64): 3, ('node-ws', 65536): 6}
+
+
+def compare_peer(name, peer, ours):
+    for size, words in SIZES.items():
+        row = f'WebSocket {words} echo, blocking Python / {name}'
+        if peer.there:
+            compare(row, functools.partial(ours.slice_ns, size),
+                    functools.partial(peer.slice_ns, size), f'{1 / GOALS[name, size]:.3f}')
+        else:
+            print(f'{row}\tnot found', flush=True)
+
+
 def main():
-    floor = Floor(sys.argv[1])
+    floor, ours = Floor(sys.argv[1]), Blocking()
+    for size, words in SIZES.items():
+        compare(f'WebSocket {words} echo, blocking Python / C without a library',
+                functools.partial(ours.slice_ns, size), functools.partial(floor.slice_ns, size), 0)
     with tempfile.TemporaryDirectory(prefix='qio-bench-') as folder:
         for name, argv in PEERS.items():
             peer = Peer(argv, folder)
-            for size, words in ((64, '64 B'), (65536, '64 KiB')):
-                row = f'WebSocket {words} echo, {name} / C'
-                if peer.there:
-                    compare(row, functools.partial(peer.slice_ns, size),
-                            functools.partial(floor.slice_ns, size), 0)
-                else:
-                    print(f'{row}\tnot found', flush=True)
+            compare_peer(name, peer, ours)
             peer.close()
 
 
