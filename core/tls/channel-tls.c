@@ -141,10 +141,10 @@ static ssize_t tls_readv(QIOChannel *ioc, const struct iovec *iov, size_t niov,
                          int **fds, size_t *nfds, Error **errp)
 {
     QIOChannelTls *tls = (QIOChannelTls *)ioc;
-    ssize_t n;
+    ssize_t n = qio_tls_enter(tls, errp);
 
-    if (qio_tls_enter(tls, errp) < 0) {
-        return -1;
+    if (n != 0) {
+        return n;
     }
     n = read_locked(tls, iov, niov, errp);
     qio_tls_leave(tls);
@@ -251,10 +251,10 @@ static ssize_t tls_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov,
                           int *fds, size_t nfds, Error **errp)
 {
     QIOChannelTls *tls = (QIOChannelTls *)ioc;
-    ssize_t n;
+    ssize_t n = qio_tls_enter(tls, errp);
 
-    if (qio_tls_enter(tls, errp) < 0) {
-        return -1;
+    if (n != 0) {
+        return n;
     }
     n = write_locked(tls, iov, niov, errp);
     qio_tls_leave(tls);
@@ -264,10 +264,10 @@ static ssize_t tls_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov,
 static int tls_flush(QIOChannel *ioc, Error **errp)
 {
     QIOChannelTls *tls = (QIOChannelTls *)ioc;
-    int ret;
+    int ret = qio_tls_enter(tls, errp);
 
-    if (qio_tls_enter(tls, errp) < 0) {
-        return -1;
+    if (ret != 0) {
+        return ret;
     }
     ret = qio_tls_flush(tls);
     if (ret == -1) {
@@ -303,10 +303,10 @@ static int advance_locked(QIOChannelTls *tls, GIOCondition condition)
 static int tls_advance(QIOChannel *ioc, GIOCondition condition)
 {
     QIOChannelTls *tls = (QIOChannelTls *)ioc;
-    int ready;
+    int ready = qio_tls_enter(tls, NULL);
 
-    if (qio_tls_enter(tls, NULL) < 0) {
-        return -1;
+    if (ready != 0) {
+        return ready == -1 ? -1 : 0;
     }
     ready = advance_locked(tls, condition);
     qio_tls_leave(tls);
@@ -319,8 +319,8 @@ static int tls_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int
     GIOCondition below = 0;
     int n;
 
-    if (qio_tls_enter(tls, NULL) < 0) {
-        return 0;
+    if (qio_tls_enter(tls, NULL) != 0) {
+        return 0;       /* who holds the lock wakes everybody when it leaves */
     }
     if ((condition & G_IO_IN) || tls->state == QIO_TLS_SHAKING) {
         below |= G_IO_IN;
@@ -343,10 +343,10 @@ static int tls_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int
 static int tls_handshake(QIOChannel *ioc, Error **errp)
 {
     QIOChannelTls *tls = (QIOChannelTls *)ioc;
-    int ret;
+    int ret = qio_tls_enter(tls, errp);
 
-    if (qio_tls_enter(tls, errp) < 0) {
-        return -1;
+    if (ret != 0) {
+        return ret;
     }
     ret = qio_tls_handshake_step(tls, false, errp);
     qio_tls_leave(tls);
@@ -391,10 +391,10 @@ static int bye_locked(QIOChannelTls *tls, Error **errp)
 static int tls_bye(QIOChannel *ioc, Error **errp)
 {
     QIOChannelTls *tls = (QIOChannelTls *)ioc;
-    int ret;
+    int ret = qio_tls_enter(tls, errp);
 
-    if (qio_tls_enter(tls, errp) < 0) {
-        return -1;
+    if (ret != 0) {
+        return ret;
     }
     ret = bye_locked(tls, errp);
     qio_tls_leave(tls);
@@ -418,10 +418,13 @@ static void shutdown_locked(QIOChannelTls *tls, QIOChannelShutdown how)
 static int tls_shutdown(QIOChannel *ioc, QIOChannelShutdown how, Error **errp)
 {
     QIOChannelTls *tls = (QIOChannelTls *)ioc;
-    int ret = 0;
+    int ret = qio_tls_enter(tls, errp);
 
-    if (qio_tls_enter(tls, errp) < 0) {
-        return -1;
+    if (ret == QIO_CHANNEL_ERR_BLOCK) {
+        return qio_channel_shutdown(qio_layer_below(ioc), how, errp);
+    }
+    if (ret != 0) {
+        return ret;
     }
     shutdown_locked(tls, how);
     if (how == QIO_CHANNEL_SHUTDOWN_BOTH) {
@@ -488,12 +491,8 @@ static int tls_close(QIOChannel *ioc, Error **errp)
 static void tls_init(Object *obj)
 {
     QIOChannelTls *tls = (QIOChannelTls *)obj;
-    pthread_mutexattr_t attr;
 
-    pthread_mutexattr_init(&attr);
-    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
-    pthread_mutex_init(&tls->lock, &attr);
-    pthread_mutexattr_destroy(&attr);
+    qio_tls_lock_init(&tls->lock);
     tls->timer_fd = -1;
     tls->epoch = qio_fork_epoch();
 }
@@ -517,7 +516,7 @@ static void tls_finalize(Object *obj)
     g_free(tls->name);
     g_strfreev(tls->acl);
     qio_tls_creds_unref(tls->creds);
-    pthread_mutex_destroy(&tls->lock);
+    qio_tls_lock_destroy(&tls->lock);
 }
 
 static void tls_class_init(ObjectClass *klass, void *data)

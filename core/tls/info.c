@@ -25,7 +25,7 @@ static bool check_open(QIOChannelTls *tls, Error **errp)
 
 static int enter_open(QIOChannelTls *tls, Error **errp)
 {
-    if (qio_tls_enter(tls, errp) < 0) {
+    if (qio_tls_enter_now(tls, errp) < 0) {
         return -1;
     }
     if (!check_open(tls, errp)) {

@@ -8,6 +8,11 @@
  */
 #include "tls/tls-priv.h"
 
+#include <qio/channel-buffer.h>
+#include <qio/channel-command.h>
+#include <qio/channel-file.h>
+#include <qio/channel-null.h>
+#include <qio/channel-socket.h>
 #include <string.h>
 
 enum {
@@ -102,6 +107,20 @@ static int set_hostname(QIOChannelTls *tls, const char *hostname, Error **errp)
     return tls->name ? 0 : -1;
 }
 
+/* Whether the lowest channel may call functions of a program. */
+static bool is_foreign(QIOChannel *ioc)
+{
+    static const char *const own[] = {
+        TYPE_QIO_CHANNEL_SOCKET, TYPE_QIO_CHANNEL_FILE, TYPE_QIO_CHANNEL_COMMAND,
+        TYPE_QIO_CHANNEL_BUFFER, TYPE_QIO_CHANNEL_NULL, NULL
+    };
+
+    while (qio_channel_get_transport(ioc)) {
+        ioc = qio_channel_get_transport(ioc);
+    }
+    return !g_strv_contains(own, G_OBJECT_TYPE_NAME(ioc));
+}
+
 static int set_up(QIOChannelTls *tls, QIOChannel *master, const QIOOptions *options,
                   const char *const *acl, const char *hostname, Error **errp)
 {
@@ -114,6 +133,7 @@ static int set_up(QIOChannelTls *tls, QIOChannel *master, const QIOOptions *opti
     tls->relaxed = qio_options_get_bool(options, "tls-relaxed", false);
     tls->resume = qio_options_get_bool(options, "tls-resume", true) &&
                   tls->creds->kind == QIO_TLS_X509 && (tls->server || tls->name);
+    tls->foreign = is_foreign(master);
     tls->handshake_ms = qio_options_get_ms(options, "handshake-timeout",
                                            tls->server ? HANDSHAKE_MS_SERVER
                                                        : HANDSHAKE_MS_CLIENT);

@@ -246,9 +246,11 @@ static int deny(QIOChannelTls *tls, const char *name, const char *who)
 static int ask_function(QIOChannelTls *tls, const char *name)
 {
     QIOTlsCreds *creds = tls->creds;
-    int allowed = creds->authorize(&tls->parent, name, creds->authorize_opaque,
-                                   &tls->call_error);
+    int allowed;
 
+    qio_tls_call_out(tls, true);
+    allowed = creds->authorize(&tls->parent, name, creds->authorize_opaque, &tls->call_error);
+    qio_tls_call_out(tls, false);
     if (allowed == 1) {
         g_clear_pointer(&tls->call_error, qio_error_free);
         return 0;
