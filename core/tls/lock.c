@@ -97,7 +97,7 @@ void qio_tls_leave(QIOChannelTls *tls)
     }
     pthread_mutex_unlock(&lock->mutex);
     if (G_UNLIKELY(kick)) {
-        qio_channel_kick(&tls->parent);
+        qio_channel_notify(&tls->parent, G_IO_IN | G_IO_OUT);
     }
 }
 
