@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * test-tls-auth.c: keys that both ends have, access lists, functions that look keys up and let peers
- * in.
+ * test-tls-auth.c: keys that both ends have, access lists, and functions that look keys up and let
+ * peers in.
  *
  * Owns: that nobody gets in by a name that is almost right, that a check which cannot be made is
  * refused when the channel is made, and that a secret stands in no message and stays in no memory.
