@@ -8,6 +8,7 @@
  */
 #include "tls/tls-priv.h"
 
+#include <arpa/inet.h>
 #include <qio/channel-buffer.h>
 #include <qio/channel-command.h>
 #include <qio/channel-file.h>
@@ -104,7 +105,15 @@ static int set_hostname(QIOChannelTls *tls, const char *hostname, Error **errp)
     }
     tls->hostname = g_strdup(hostname);
     tls->name = plain_name(hostname, errp);
-    return tls->name ? 0 : -1;
+    if (!tls->name) {
+        return -1;
+    }
+    if (inet_pton(AF_INET, tls->name, tls->address) == 1) {
+        tls->address_len = 4;
+    } else if (inet_pton(AF_INET6, tls->name, tls->address) == 1) {
+        tls->address_len = 16;
+    }
+    return 0;
 }
 
 /* Whether the lowest channel may call functions of a program. */

@@ -212,7 +212,7 @@ static int set_alpn(QIOChannelTls *tls, const char *const *alpn)
 /* Only names go into the hello, not addresses (RFC 6066). */
 static int set_server_name(QIOChannelTls *tls)
 {
-    if (!tls->name || g_hostname_is_ip_address(tls->name)) {
+    if (!tls->name || tls->address_len > 0) {
         return 0;
     }
     return gnutls_server_name_set(tls->session, GNUTLS_NAME_DNS, tls->name, strlen(tls->name));

@@ -99,6 +99,16 @@ int qio_tls_check_authorities(const QIOTlsMaterial *m, Error **errp);
 /* Whether the rules (NULL-terminated globs, "!" refuses) let the identity in. */
 bool qio_tls_acl_allows(const char *const *rules, const char *identity);
 
+/* ---- names.c ---- */
+
+/*
+ * What a certificate in DER says besides its common name: whether there are DNS names, and whether
+ * the address is among the addresses.
+ * Returns: 1; 0 when it has no alternative names; -1 when they cannot be read
+ */
+int qio_tls_alternative_names(const gnutls_datum_t *der, const void *address, size_t address_len,
+                              bool *has_dns, bool *has_address);
+
 /* ---- tickets.c ---- */
 
 /* Takes what is known of the host out of the credentials into the session. */
@@ -131,6 +141,8 @@ struct QIOChannelTls {
     bool foreign;                   /* the lowest channel is of no class of the library */
     char *hostname;                 /* as given; NULL = none */
     char *name;                     /* as it is compared: no brackets, no final dot */
+    uint8_t address[16];            /* when it is one */
+    size_t address_len;
     char **acl;
     int handshake_ms;               /* -1 = no limit */
     uint32_t epoch;                 /* of the process that made it, see base/fork.h */

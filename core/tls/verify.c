@@ -9,8 +9,6 @@
  */
 #include "tls/tls-priv.h"
 
-#include <arpa/inet.h>
-#include <gnutls/x509-ext.h>
 #include <string.h>
 
 typedef struct StatusFault {
@@ -40,6 +38,18 @@ static int refuse(QIOChannelTls *tls, QIOTlsFault fault, gnutls_alert_descriptio
     return GNUTLS_E_CERTIFICATE_ERROR;
 }
 
+static int refuse_host(QIOChannelTls *tls)
+{
+    char piece[128];
+    char *why = g_strdup_printf("it is not of the host \"%s\"",
+                                qio_escape_bytes(tls->name, strlen(tls->name), piece,
+                                                 sizeof(piece)));
+
+    refuse(tls, QIO_TLS_CERT_WRONG_NAME, GNUTLS_A_BAD_CERTIFICATE, why);
+    g_free(why);
+    return GNUTLS_E_CERTIFICATE_ERROR;
+}
+
 static int refuse_status(QIOChannelTls *tls, unsigned status)
 {
     gnutls_datum_t text = { NULL, 0 };
@@ -47,6 +57,9 @@ static int refuse_status(QIOChannelTls *tls, unsigned status)
     gnutls_alert_description_t alert = GNUTLS_A_BAD_CERTIFICATE;
     size_t i;
 
+    if ((status & ~(unsigned)GNUTLS_CERT_INVALID) == GNUTLS_CERT_UNEXPECTED_OWNER) {
+        return refuse_host(tls);
+    }
     for (i = 0; i < G_N_ELEMENTS(status_faults); i++) {
         if (status & status_faults[i].bits) {
             fault = status_faults[i].fault;
@@ -62,15 +75,29 @@ static int refuse_status(QIOChannelTls *tls, unsigned status)
 
 /* ---- the chain ---- */
 
-static int verify_chain(QIOChannelTls *tls)
+/* What GnuTLS is to hold the certificate against: the purpose, and a host that is a name.  It
+ * compares that with the certificate that it has taken apart already. */
+static unsigned wanted(QIOChannelTls *tls, gnutls_typed_vdata_st *data)
 {
-    gnutls_typed_vdata_st purpose = {
+    data[0] = (gnutls_typed_vdata_st){
         .type = GNUTLS_DT_KEY_PURPOSE_OID,
         .data = (unsigned char *)(tls->server ? GNUTLS_KP_TLS_WWW_CLIENT
                                               : GNUTLS_KP_TLS_WWW_SERVER),
     };
+    if (tls->server || tls->address_len > 0) {
+        return 1;
+    }
+    data[1] = (gnutls_typed_vdata_st){
+        .type = GNUTLS_DT_DNS_HOSTNAME, .data = (unsigned char *)tls->name,
+    };
+    return 2;
+}
+
+static int verify_chain(QIOChannelTls *tls)
+{
+    gnutls_typed_vdata_st data[2];
     unsigned status = 0;
-    int rc = gnutls_certificate_verify_peers(tls->session, &purpose, 1, &status);
+    int rc = gnutls_certificate_verify_peers(tls->session, data, wanted(tls, data), &status);
 
     if (rc == GNUTLS_E_NO_CERTIFICATE_FOUND) {
         return refuse(tls, QIO_TLS_CERT_MISSING, GNUTLS_A_CERTIFICATE_REQUIRED, "there is none");
@@ -100,93 +127,27 @@ static gnutls_x509_crt_t peer_certificate(QIOChannelTls *tls)
 
 /* ---- the host ---- */
 
-/* The names of the certificate beside the common one, for gnutls_subject_alt_names_deinit().
- * Returns: 1; 0 when it has none; -1 when they cannot be read */
-static int alternative_names(gnutls_x509_crt_t crt, gnutls_subject_alt_names_t *names)
-{
-    gnutls_datum_t der = { NULL, 0 };
-    int rc = gnutls_x509_crt_get_extension_by_oid2(crt, GNUTLS_X509EXT_OID_SAN, 0, &der, NULL);
-
-    if (rc < 0) {
-        return rc == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE ? 0 : -1;
-    }
-    rc = gnutls_subject_alt_names_init(names);
-    if (rc == 0) {
-        rc = gnutls_x509_ext_import_subject_alt_names(&der, *names, 0);
-        if (rc < 0) {
-            gnutls_subject_alt_names_deinit(*names);
-        }
-    }
-    gnutls_free(der.data);
-    return rc < 0 ? -1 : 1;
-}
-
-/* Whether one of the names is of the type, and is these bytes (NULL = any). */
-static bool has_name(gnutls_subject_alt_names_t names, unsigned type, const void *bytes,
-                     size_t len)
-{
-    gnutls_datum_t name;
-    unsigned found;
-
-    for (unsigned i = 0; gnutls_subject_alt_names_get(names, i, &found, &name, NULL) == 0;
-         i++) {
-        if (found == type &&
-            (!bytes || (name.size == len && memcmp(name.data, bytes, len) == 0))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool has_address(gnutls_subject_alt_names_t names, const char *host)
-{
-    struct in6_addr address;
-    int family = strchr(host, ':') ? AF_INET6 : AF_INET;
-
-    return inet_pton(family, host, &address) == 1 &&
-           has_name(names, GNUTLS_SAN_IPADDRESS, &address, family == AF_INET6 ? 16 : 4);
-}
-
-/* An address has to be among the addresses; a name among the DNS names, or, in a certificate
- * without alternative names, the common name. */
-static bool names_host(gnutls_x509_crt_t crt, const char *host)
-{
-    bool by_address = g_hostname_is_ip_address(host);
-    gnutls_subject_alt_names_t names;
-    int found = alternative_names(crt, &names);
-    bool possible = found == 0 && !by_address;
-
-    if (found > 0) {
-        possible = by_address ? has_address(names, host)
-                              : has_name(names, GNUTLS_SAN_DNSNAME, NULL, 0);
-        gnutls_subject_alt_names_deinit(names);
-    }
-    if (!possible || by_address) {
-        return possible;
-    }
-    return gnutls_x509_crt_check_hostname2(crt, host, GNUTLS_VERIFY_DO_NOT_ALLOW_IP_MATCHES);
-}
-
+/* An address has to be among the addresses.  A name was compared by GnuTLS: with the DNS names, or
+ * without any with the common name, which is only right when there are no other names at all. */
 static int verify_host(QIOChannelTls *tls)
 {
-    gnutls_x509_crt_t crt = peer_certificate(tls);
-    char piece[128];
-    char *why;
-    bool same;
+    unsigned count = 0;
+    const gnutls_datum_t *chain = gnutls_certificate_get_peers(tls->session, &count);
+    bool has_dns, has_address;
+    int found;
 
-    if (!crt) {
+    if (!chain || count == 0) {
         return refuse(tls, QIO_TLS_CERT_BAD, GNUTLS_A_BAD_CERTIFICATE, "it cannot be read");
     }
-    same = names_host(crt, tls->name);
-    gnutls_x509_crt_deinit(crt);
-    if (same) {
+    found = qio_tls_alternative_names(&chain[0], tls->address, tls->address_len, &has_dns,
+                                      &has_address);
+    if (found < 0) {
+        return refuse(tls, QIO_TLS_CERT_BAD, GNUTLS_A_BAD_CERTIFICATE, "its names cannot be read");
+    }
+    if (tls->address_len > 0 ? has_address : found == 0 || has_dns) {
         return 0;
     }
-    why = g_strdup_printf("it is not of the host \"%s\"",
-                          qio_escape_bytes(tls->name, strlen(tls->name), piece, sizeof(piece)));
-    refuse(tls, QIO_TLS_CERT_WRONG_NAME, GNUTLS_A_BAD_CERTIFICATE, why);
-    g_free(why);
-    return GNUTLS_E_CERTIFICATE_ERROR;
+    return refuse_host(tls);
 }
 
 int qio_tls_verify_in_handshake(gnutls_session_t session)
