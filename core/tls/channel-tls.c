@@ -88,8 +88,7 @@ static bool decode(QIOChannelTls *tls)
     return false;
 }
 
-/* Whether a read would not block. */
-static bool readable(QIOChannelTls *tls)
+bool qio_tls_readable(QIOChannelTls *tls)
 {
     return tls->packet || tls->read_end || tls->read_error || tls->read_shut || decode(tls);
 }
@@ -124,7 +123,8 @@ static ssize_t read_locked(QIOChannelTls *tls, const struct iovec *iov, size_t n
     if (tls->read_shut) {
         return 0;
     }
-    if (!readable(tls)) {
+    if (!qio_tls_readable(tls)) {
+        qio_tls_flush(tls);     /* what the peer may be waiting for */
         return QIO_CHANNEL_ERR_BLOCK;
     }
     if (tls->packet) {
@@ -294,7 +294,7 @@ static int advance_locked(QIOChannelTls *tls, GIOCondition condition)
     if ((condition & G_IO_OUT) && (ret != QIO_CHANNEL_ERR_BLOCK || tls->write_shut)) {
         ready |= G_IO_OUT;
     }
-    if ((condition & G_IO_IN) && readable(tls)) {
+    if ((condition & G_IO_IN) && qio_tls_readable(tls)) {
         ready |= G_IO_IN;
     }
     return ready;
@@ -357,7 +357,7 @@ static int tls_handshake(QIOChannel *ioc, Error **errp)
 static int await_end(QIOChannelTls *tls, Error **errp)
 {
     while (!tls->read_end && !tls->read_error) {
-        if (!readable(tls) || (tls->read_shut && !tls->packet && !decode(tls))) {
+        if (!qio_tls_readable(tls) || (tls->read_shut && !tls->packet && !decode(tls))) {
             return QIO_CHANNEL_ERR_BLOCK;
         }
         if (tls->packet) {
@@ -456,7 +456,7 @@ static int part(QIOChannelTls *tls, Error **errp)
     left = tls->out_end - tls->out_start;
     /* A ticket that nobody read for is taken now, before it is lost. */
     if (tls->state == QIO_TLS_OPEN && tls->resume && !tls->server) {
-        (void)readable(tls);
+        (void)qio_tls_readable(tls);
     }
     qio_tls_send_bye(tls);
     qio_tls_flush(tls);

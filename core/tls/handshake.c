@@ -83,8 +83,19 @@ static int fail_session(QIOChannelTls *tls, int rc, Error **errp)
     return fail(tls, err, errp);
 }
 
+/* The last flight did not go out: the peer has gone, and may have said why. */
+static int fail_unsent(QIOChannelTls *tls, Error **errp)
+{
+    bool told = qio_tls_readable(tls) && tls->read_error;
+
+    return fail(tls, qio_error_copy(told ? tls->read_error : tls->write_error), errp);
+}
+
 static int succeed(QIOChannelTls *tls, Error **errp)
 {
+    if (tls->write_error) {
+        return fail_unsent(tls, errp);
+    }
     if (qio_tls_admit(tls) < 0) {
         return fail_session(tls, GNUTLS_E_CERTIFICATE_ERROR, errp);
     }

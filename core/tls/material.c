@@ -21,7 +21,7 @@ static int read_all(int fd, uint8_t *buf, size_t len)
 
     while (done < len) {
         n = sys_read(fd, buf + done, len - done);
-        if (n < 0 && errno == EINTR) {
+        if (n < 0 && (errno == EINTR || errno == EAGAIN)) {
             continue;
         }
         if (n <= 0) {

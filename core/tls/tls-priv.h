@@ -179,6 +179,8 @@ struct QIOChannelTls {
 /* ---- channel-tls.c ---- */
 
 QIOChannelTls *qio_tls_channel_alloc(Error **errp);
+/* Whether a read would not block; decrypts a record to find out. */
+bool qio_tls_readable(QIOChannelTls *tls);
 
 /* ---- session.c ---- */
 
