@@ -10,8 +10,10 @@
 local core = require "qio.core"
 local sched = require "qio.sched"
 local check = require "qio.check"
+local make_options = require "qio.options"
 require "qio.channel"
 require "qio.listener"
+local layer = require "qio.layer"
 
 local describe, typename = check.describe, core.typename
 local INTR = core.errno.INTR
@@ -22,73 +24,6 @@ local qio = {
   errno = core.errno,
   IN = core.IN, OUT = core.OUT, ERR = core.ERR, HUP = core.HUP, NVAL = core.NVAL,
 }
-
--- ---- options ----
-
-local function set_value(options, key, value, add)
-  local kind = type(value)
-  if kind == "boolean" then value = value and "on" or "off" end
-  if kind == "number" then
-    local whole = value == math.floor(value) and math.abs(value) < 2 ^ 53
-    value = (whole and "%d" or "%.17g"):format(value)
-  end
-  if type(value) ~= "string" then return nil, "a " .. typename(value) .. " is no value" end
-  if value:find("\0", 1, true) then return nil, "there is a zero byte in it" end
-  return (add and core.options_add_str or core.options_set_str)(options, key, value)
-end
-
--- NAME=value of a table's entry.
-local function set_variable(options, key, name, value)
-  if name == "" or name:find("=", 1, true) then
-    return nil, "a name without '=' expected, got " .. describe(name)
-  end
-  if type(value) ~= "string" and type(value) ~= "number" then
-    return nil, ("the value of %s is a %s"):format(name, typename(value))
-  end
-  return set_value(options, key, name .. "=" .. value, true)
-end
-
-local function set_option(options, key, value)
-  if type(value) ~= "table" then return set_value(options, key, value) end
-  if next(value) == nil and key == "env" then
-    return set_value(options, key, "")          -- no variables, which is not ours
-  end
-  if next(value) == nil and key == "allow" then
-    return nil, 'it has to name something, such as "net"'
-  end
-  for _, one in ipairs(value) do
-    local ok, msg = set_value(options, key, one, true)
-    if not ok then return nil, msg end
-  end
-  for name, one in pairs(value) do              -- env = { NAME = "value" }
-    if type(name) == "string" then
-      local ok, msg = set_variable(options, key, name, one)
-      if not ok then return nil, msg end
-    end
-  end
-  return true
-end
-
--- A table of keys ("_" for "-") as options; a wrong one raises.
-local function make_options(keys, index, method)
-  if keys == nil then return nil end
-  if type(keys) ~= "table" then
-    check.bad(index, method, "table of options", describe(keys), 3)
-  end
-  local options, msg = core.options_new()
-  if not options then error(msg, 3) end
-  for key, value in pairs(keys) do
-    if type(key) ~= "string" then
-      check.bad(index, method, "names of options as keys", describe(key), 3)
-    end
-    local ok
-    ok, msg = set_option(options, (key:gsub("_", "-")), value)
-    if not ok then
-      error(("bad argument #%d to '%s' (option '%s': %s)"):format(index, method, key, msg), 3)
-    end
-  end
-  return options
-end
 
 -- Again after a signal: the interpreter's own handler runs in between.
 local function retry(fn, ...)
@@ -102,9 +37,11 @@ end
 
 -- ---- opening ----
 
---- Opens a channel by a URI, within 30 s unless the option timeout says otherwise.
+--- Opens a channel by a URI, within 30 s unless the option timeout says otherwise.  tls in the
+-- options: credentials; a URI that has no TLS gets it.
 function qio.connect(uri, options)
   check.text(uri, 1, "connect")
+  uri = layer.with_tls(uri, options)
   local keys = make_options(options, 2, "connect")
   if sched.alone() then return retry(core.channel_open_uri, uri, keys) end
   local operation, msg, code = sched.operate("connecting", function(loop, cookie)
@@ -114,11 +51,21 @@ function qio.connect(uri, options)
   return core.task_take_channel(operation)
 end
 
---- Listens at a URI.
+--- Listens at a URI; tls as for connect.  on_request in the options: fn(channel) is asked about
+-- each client of a ws listener, see channel:websocket.
 function qio.listen(uri, options)
   check.text(uri, 1, "listen")
-  return retry(core.listener_open_uri, uri, make_options(options, 2, "listen"))
+  uri = layer.with_tls(uri, options)
+  local keys, on_request = layer.take_on_request(options, "listen")
+  local listener, msg, code = retry(core.listener_open_uri, uri,
+                                    make_options(keys, 2, "listen"))
+  if not listener then return nil, msg, code end
+  layer.answer_with(listener, on_request)
+  return listener
 end
+
+--- Credentials for TLS: creds.x509{...}, creds.psk{...}, creds.anon{...}.
+qio.creds = layer.creds
 
 --- Two connected channels.
 function qio.pair()

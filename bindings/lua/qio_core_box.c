@@ -23,6 +23,7 @@ static void watch_unref(void *h) { qioh_watch_unref(h); }
 static void fdset_unref(void *h) { qioh_fdset_unref(h); }
 static void options_unref(void *h) { qioh_options_unref(h); }
 static void operation_unref(void *h) { qioh_task_unref(h); }
+static void creds_unref(void *h) { qioh_creds_unref(h); }
 static void fd_unref(void *h) { close((int)(intptr_t)h - 1); }
 static void nothing(void *h) { }
 
@@ -51,6 +52,7 @@ static const struct {
     [QIOL_FDSET] = { "qio.fdset", fdset_unref, NULL },
     [QIOL_OPTIONS] = { "qio.options", options_unref, NULL },
     [QIOL_OPERATION] = { "qio.operation", operation_unref, operation_cancel },
+    [QIOL_CREDS] = { "qio.creds", creds_unref, NULL },
     [QIOL_FD] = { "qio.fd", fd_unref, NULL },
     [QIOL_BYTES] = { "qio.bytes", nothing, nothing },
 };
@@ -251,12 +253,22 @@ static void push_token(lua_State *L, const void *token)
     qiol_pushint(L, (int64_t)(uintptr_t)token);     /* 53 bits: exact in a double */
 }
 
+bool qiol_holds_back(const qiol_ud *u)
+{
+    return u->layer && qioh_channel_flush_within(u->h, 0, NULL) == QIOH_E_AGAIN;
+}
+
 int qiol_box_result(lua_State *L, qiol_ud *u, void *h, int index)
 {
     if (!h) {
         return 0;               /* the argout of the error answers */
     }
     u->h = h;
+    if (u->kind == QIOL_CHANNEL) {
+        int32_t kind = qioh_channel_get_kind(h, NULL);
+
+        u->layer = kind == QIOH_CHANNEL_TLS || kind == QIOH_CHANNEL_WEBSOCKET;
+    }
     if (u->kind == QIOL_CHANNEL || u->kind == QIOL_LISTENER) {
         qiol_rawgetp(L, &cache_key);
         push_token(L, h);

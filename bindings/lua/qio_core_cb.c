@@ -65,6 +65,16 @@ qiol_cb *qiol_cb_new(lua_State *L, int index, qioh_loop *loop)
     return cb;
 }
 
+void qiol_cb_push_function(lua_State *L, const qiol_cb *cb)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, cb->ref);
+}
+
+lua_State *qiol_cb_enter(const qiol_cb *cb)
+{
+    return pthread_equal(cb->ctx->owner, pthread_self()) ? cb->ctx->L : NULL;
+}
+
 static void free_cb(qiol_cb *cb)
 {
     qiol_ctx_unref(cb->ctx);

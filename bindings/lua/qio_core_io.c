@@ -235,22 +235,24 @@ static int bytes_put(lua_State *L)
 
 /* ---- transfers ---- */
 
-/* try_write(channel, data, offset): writes what follows the offset, as much as goes at once. */
+/* try_write(channel, data, offset): writes what follows the offset, as much as goes at once; and
+ * true when all is accepted but a layer holds some of it back. */
 static int try_write(lua_State *L)
 {
     qioh_error error = { .struct_size = sizeof error };
-    qioh_channel *channel = qiol_check(L, 1, QIOL_CHANNEL);
+    qiol_ud *u = qiol_check_box(L, 1, QIOL_CHANNEL);
     size_t len, offset;
     const char *data = check_data(L, 2, &len);
     qioh_ssize n;
 
     offset = check_offset(L, 3, len);
-    n = qioh_channel_try_write(channel, data + offset, len - offset, &error);
+    n = qioh_channel_try_write(u->h, data + offset, len - offset, &error);
     if (n < 0) {
         return n == QIOH_E_AGAIN ? qiol_again(L) : qiol_fail(L, &error);
     }
     qiol_pushint(L, n);
-    return 1;
+    lua_pushboolean(L, (size_t)n == len - offset && qiol_holds_back(u));
+    return 2;
 }
 
 /* try_readinto(channel, block, offset, len): how many bytes came */

@@ -250,6 +250,10 @@ static int open_body(lua_State *L)
         lua_pushcfunction(L, reg->func);
         lua_setfield(L, 2, reg->name);
     }
+    for (const luaL_Reg *reg = qiol_layer_functions; reg->name; reg++) {
+        lua_pushcfunction(L, reg->func);
+        lua_setfield(L, 2, reg->name);
+    }
     lua_pushcfunction(L, qiol_get_methods);
     lua_setfield(L, 2, "methods");
     lua_pushcfunction(L, qiol_is_channel);

@@ -27,6 +27,7 @@ typedef enum qiol_kind {
     QIOL_FDSET,
     QIOL_OPTIONS,
     QIOL_OPERATION,     /* a task of the ABI; qio.sched's tasks are coroutines */
+    QIOL_CREDS,
     QIOL_FD,            /* a descriptor that its box owns; h is the number + 1 */
     QIOL_BYTES,         /* a block of memory behind the box; h is unused */
     QIOL_NKIND,
@@ -36,6 +37,7 @@ typedef enum qiol_kind {
 typedef struct qiol_ud {
     void *h;
     int kind;
+    bool layer;                 /* a channel that may hold back what it accepted */
     struct qiol_ud *next;
     struct qiol_ud **link;      /* what points here; NULL = off the context's list */
     qioh_watch *standing[2];    /* channel, listener: the scheduler's watches, read and write */
@@ -71,6 +73,8 @@ qiol_ud *qiol_new(lua_State *L, int kind);                  /* an empty box, pus
 qiol_ud *qiol_new_sized(lua_State *L, int kind, size_t extra);
 /* Puts h into the box at the absolute index and pushes it: the result of a constructor. */
 int qiol_box_result(lua_State *L, qiol_ud *u, void *h, int index);
+/* Whether a layer has accepted what it could not send yet; what could be sent is. */
+bool qiol_holds_back(const qiol_ud *u);
 /* Pushes the one box of a live channel or listener token, or nil. */
 void qiol_push_known(lua_State *L, const void *token);
 
@@ -107,11 +111,23 @@ int32_t qiol_fd_fn(qioh_watch *watch, int32_t fd, uint32_t condition, void *user
                    qioh_error *error);
 int32_t qiol_timer_fn(qioh_watch *watch, void *user_data, qioh_error *error);
 int32_t qiol_defer_fn(qioh_loop *loop, void *user_data, qioh_error *error);
+/* For a function that has to answer at once: pushes it; the Lua thread to call it on, NULL when
+ * this is not the owner's thread or the state is closed. */
+void qiol_cb_push_function(lua_State *L, const qiol_cb *cb);
+lua_State *qiol_cb_enter(const qiol_cb *cb);
 /* Runs what came due on other threads.  Owner thread. */
 void qiol_cb_drain(lua_State *L);
 /* The state closes: nothing may call into it any more. */
 void qiol_cb_close(qiol_ctx *ctx);
 int qiol_set_onerror(lua_State *L);
+
+/* ---- qio_core_layer.c: TLS and WebSocket ---- */
+
+extern const luaL_Reg qiol_layer_functions[];
+int32_t qiol_authorize_fn(qioh_channel *channel, const char *identity, void *user_data,
+                          qioh_error *error);
+int32_t qiol_psk_fn(qioh_creds *creds, const char *user, void *key, size_t cap, void *user_data,
+                    qioh_error *error);
 
 /* ---- qio_core_io.c: functions written by hand ---- */
 

@@ -282,7 +282,7 @@ describe("URIs", function()
   it("that are wrong tell what and where", function()
     local bad = {
       ["nonsense"] = "nonsense", ["tcp://127.0.0.1"] = "port", ["tcp://127.0.0.1:x"] = "port",
-      ["file:/x?mode=q"] = "mode", ["null:?tiemout=3"] = "tiemout", ["fd:x"] = "fd",
+      ["file:/x?mode=q"] = "mode", ["null:?tiemout=3"] = "tiemout", ["fd:x"] = "LISTEN_FDS",
       [""] = "", ["exec:/bin/true"] = "allow",
     }
     for uri, word in pairs(bad) do

@@ -29,10 +29,12 @@ def cases():
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize('lua, spec', cases())
-def test_spec(lua, spec, tmp_path):
+def test_spec(request, lua, spec, tmp_path):
+    environment = dict(os.environ, QIO_TEST_DIR=str(tmp_path))
+    if spec.stem == 'layer_spec':
+        environment['QIO_TEST_PKI'] = str(request.getfixturevalue('pki').dir)
     done = subprocess.run([lua, RUNNER, spec], capture_output=True, text=True, timeout=100,
-                          env=dict(os.environ, QIO_TEST_DIR=str(tmp_path)),
-                          stdin=subprocess.DEVNULL, check=False)
+                          env=environment, stdin=subprocess.DEVNULL, check=False)
     lines = done.stdout.splitlines()
     failed = [line for line in lines if line.startswith('not ok')]
     assert done.returncode == 0 and not failed, done.stdout + done.stderr

@@ -14,10 +14,12 @@ local sched = require "qio.sched"
 
 local errno = core.errno
 local AGAIN, INTR, EOF, TRUNCATED = errno.AGAIN, errno.INTR, errno.EOF, errno.TRUNCATED
+local BUSY = errno.BUSY
 local DONTWAIT = core.DONTWAIT
 local READ, WRITE = sched.READ, sched.WRITE
 local wait, now, typename = sched.wait, core.now, core.typename
 local is_channel = core.is_channel
+local requests = sched.requests
 local readers, writers = sched.waiting[READ], sched.waiting[WRITE]
 local try_read, try_write = core.channel_try_read, core.try_write
 local get_timeout = core.channel_get_timeout
@@ -51,12 +53,18 @@ local function attempt(channel, direction, deadline, try, a, b, c, d)
   if slots[channel] then return sched.busy() end
   while true do
     local value, msg, code, extra = try(channel, a, b, c, d)
-    if value then return value end
-    if code ~= AGAIN then return nil, msg, code, extra end
+    if value then return value, msg end
+    if code ~= AGAIN and not (code == BUSY and requests[channel]) then
+      return nil, msg, code, extra
+    end
     if deadline == nil then deadline = deadline_of(channel) end
     if deadline == 0 then return nil, msg, code end
     local ok
-    ok, msg, code = wait(channel, direction, deadline)
+    if requests[channel] then                   -- a client of a WebSocket may wait for an answer
+      ok, msg, code = sched.answer(channel, deadline)
+    else
+      ok, msg, code = wait(channel, direction, deadline)
+    end
     if not ok then return nil, msg, code end
   end
 end
@@ -216,6 +224,26 @@ end
 
 -- ---- writing ----
 
+-- Sends what layers hold back of what they have accepted; a channel that never waits leaves it.
+local function push_out(self, deadline)
+  if deadline == nil then deadline = deadline_of(self) end
+  while deadline ~= 0 do
+    local alone = sched.alone()
+    local ms = alone and (deadline and math.max(0, math.ceil(deadline - now())) or -1) or 0
+    local ok, msg, code = core.channel_flush_within(self, ms)
+    if ok then break end
+    if code == AGAIN and not alone then
+      ok, msg, code = wait(self, WRITE, deadline)
+      if not ok then return nil, msg, code end
+    elseif code == AGAIN then
+      return nil, "timeout", errno.TIMEOUT
+    elseif code ~= INTR then
+      return nil, msg, code
+    end
+  end
+  return true
+end
+
 -- All of data (a string or a block): true, or nil, message, code, how many bytes went.
 local function write_all(self, data, deadline)
   local size, sent = #data, 0
@@ -223,6 +251,10 @@ local function write_all(self, data, deadline)
     local n, msg, code = attempt(self, WRITE, deadline, try_write, data, sent)
     if not n then return nil, msg, code, sent end
     sent = sent + n
+    if msg then
+      n, msg, code = push_out(self, deadline)
+      if not n then return nil, msg, code, sent end
+    end
     if sent < size and deadline == nil then deadline = deadline_of(self) end
   until sent >= size
   return true, sent, deadline
@@ -425,7 +457,9 @@ end
 
 function Channel:flush()
   check_channel(self, "flush")
-  return ok_or_error(attempt(self, WRITE, nil, core.channel_flush))
+  local deadline = deadline_of(self)
+  if deadline == 0 then return ok_or_error(core.channel_flush_within(self, 0)) end
+  return push_out(self, deadline)
 end
 
 function Channel:pread(n, offset)
@@ -495,3 +529,5 @@ function Channel:waitexit()
   if not ok then return nil, status, signum end
   return exit_result(status, signum)
 end
+
+return { attempt = attempt, push_out = push_out, check = check_channel, deadline_of = deadline_of, closed = closed }

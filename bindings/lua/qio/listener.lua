@@ -30,7 +30,10 @@ function Listener:accept(timeout)
       patience = deadline and math.max(0, math.ceil(deadline - now())) or -1
     end
     local channel, msg, code = core.listener_accept(self, patience)
-    if channel then return channel end
+    if channel then
+      sched.requests[channel] = sched.requests[self]
+      return channel
+    end
     if code ~= TIMEOUT and code ~= INTR then return nil, msg, code end
     if deadline and now() >= deadline then return nil, "timeout", TIMEOUT end
     if not sched.alone() then
@@ -64,7 +67,8 @@ function Listener:port()
   check.self(self, "qio.listener", "port")
   local address, msg, code = core.listener_get_address(self, 0)
   if not address then return nil, msg, code end
-  return tonumber(address:match("^tcp://.*:(%d+)$"))
+  -- With layers or without: tcp://host:port, ws+tcp://[v6]:port?...
+  return tonumber(address:match("^[a-z+]*://[^/?]*:(%d+)"))
 end
 
 function Listener:fd()

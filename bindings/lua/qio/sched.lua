@@ -29,6 +29,9 @@ local READ, WRITE = 1, 2
 
 local sched = { READ = READ, WRITE = WRITE }
 
+-- Who answers the request of a WebSocket's client: listener or channel -> function.
+sched.requests = setmetatable({}, { __mode = "k" })
+
 local loop                                      -- made on first use
 local tasks = setmetatable({}, { __mode = "k" })    -- coroutine -> task
 local alive = 0                                 -- tasks that have not ended
