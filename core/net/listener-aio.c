@@ -99,7 +99,10 @@ static int entry_poll(void *subject, GIOCondition wanted, QIOPollFd *out, int ca
         out[0] = (QIOPollFd){ .fd = entry->timer_fd, .events = G_IO_IN };
         return 1;
     }
-    for (; (size_t)n < set->count && n < cap; n++) {
+    if (set->poll_fd >= 0) {
+        out[n++] = (QIOPollFd){ .fd = set->poll_fd, .events = G_IO_IN };
+    }
+    for (; set->poll_fd < 0 && (size_t)n < set->count && n < cap; n++) {
         out[n] = (QIOPollFd){ .fd = set->sockets[n].fd, .events = G_IO_IN };
     }
     qio_listener_set_unref(set);
@@ -114,7 +117,10 @@ static GIOCondition poll_set(const QIOListenerSet *set)
     GIOCondition ready = 0;
     nfds_t n = 0;
 
-    for (; n < set->count && n < QIO_POLL_MAX; n++) {
+    if (set->poll_fd >= 0) {
+        fds[n++] = (struct pollfd){ .fd = set->poll_fd, .events = POLLIN };
+    }
+    for (; set->poll_fd < 0 && n < set->count && n < QIO_POLL_MAX; n++) {
         fds[n] = (struct pollfd){ .fd = set->sockets[n].fd, .events = POLLIN };
     }
     if (qio_poll_fds(fds, n, 0, false) < 0) {
@@ -165,17 +171,6 @@ static void entry_notify(gpointer opaque)
 }
 
 /* ---- what the listener does to its watches ---- */
-
-bool qio_listener_is_watched(QIONetListener *listener)
-{
-    for (QIOListenerEntry *entry = listener->entries; entry != NULL; entry = entry->next) {
-        /* A removed one only waits for its notify; one without a watch is being added. */
-        if (!entry->ended && (entry->watch == NULL || !qio_loop_watch_is_removed(entry->watch))) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* The entries that are in a loop, each with a reference; the caller lets go of them. */
 static GPtrArray *entries_in_loops(QIONetListener *listener)
@@ -253,9 +248,6 @@ static bool can_watch(QIONetListener *listener, Error **errp)
         qio_error_set(errp, QIO_ERROR_CLOSED, "the listener is closed");
     } else if (listener->set == NULL) {
         qio_error_set(errp, QIO_ERROR_INVAL, "the listener has no socket: open one first");
-    } else if (listener->set->count > QIO_POLL_MAX) {
-        qio_error_set(errp, QIO_ERROR_LIMIT, "a listener that a loop watches has at most %d "
-                      "sockets", QIO_POLL_MAX);
     } else {
         return true;
     }

@@ -28,6 +28,7 @@ typedef struct QIOListenerSocket {
 typedef struct QIOListenerSet {
     _Atomic int refs;
     int wake_fd;                    /* readable for good once another set has taken over */
+    int poll_fd;                    /* stands for more sockets than a loop takes; -1 = not needed */
     size_t count;
     QIOListenerSocket sockets[];
 } QIOListenerSet;
@@ -80,8 +81,6 @@ QIOChannel *qio_listener_put_layers(QIONetListener *listener, QIOChannelSocket *
 
 /* ---- listener-aio.c ---- */
 
-/* Whether a loop watches it; lock held. */
-bool qio_listener_is_watched(QIONetListener *listener);
 /* Pauses each loop watch for that long. */
 void qio_listener_pause_entries(QIONetListener *listener, int ms);
 /* The sockets changed. */

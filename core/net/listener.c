@@ -113,8 +113,29 @@ void qio_listener_set_unref(QIOListenerSet *set)
     for (size_t i = 0; i < set->count; i++) {
         qio_object_unref(set->sockets[i].sioc);
     }
+    if (set->poll_fd >= 0) {
+        qio_loop_forget_fd(set->poll_fd);
+        sys_close(set->poll_fd);
+    }
     sys_close(set->wake_fd);
     g_free(set);
+}
+
+/* One descriptor for all sockets.  Returns: 0, or -1 with errno */
+static int set_make_poll_fd(QIOListenerSet *set)
+{
+    set->poll_fd = sys_epoll_create1(EPOLL_CLOEXEC);
+    if (set->poll_fd < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < set->count; i++) {
+        struct epoll_event event = { .events = EPOLLIN };
+
+        if (sys_epoll_ctl(set->poll_fd, EPOLL_CTL_ADD, set->sockets[i].fd, &event) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 /* The sockets of old (or none) and one more. */
@@ -123,6 +144,7 @@ static QIOListenerSet *set_grow(const QIOListenerSet *old, QIOChannelSocket *sio
     size_t count = (old != NULL ? old->count : 0) + 1;
     QIOListenerSet *set = g_malloc0(sizeof(*set) + count * sizeof(set->sockets[0]));
 
+    set->poll_fd = -1;
     set->wake_fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (set->wake_fd < 0) {
         qio_error_set_errno(errp, errno, "cannot make the wake-up descriptor of a listener");
@@ -137,6 +159,12 @@ static QIOListenerSet *set_grow(const QIOListenerSet *old, QIOChannelSocket *sio
     }
     set->sockets[count - 1].sioc = qio_object_ref(sioc);
     set->sockets[count - 1].fd = qio_channel_get_fd((QIOChannel *)sioc, NULL);
+    if (count > QIO_POLL_MAX && set_make_poll_fd(set) < 0) {
+        qio_error_set_errno(errp, errno, "cannot make a descriptor for the %zu sockets of a "
+                            "listener", count);
+        qio_listener_set_unref(set);
+        return NULL;
+    }
     return set;
 }
 
@@ -161,12 +189,6 @@ static bool can_grow(QIONetListener *listener, Error **errp)
 {
     if (listener->closed) {
         qio_error_set(errp, QIO_ERROR_CLOSED, "the listener is closed");
-        return false;
-    }
-    if (listener->set != NULL && listener->set->count >= QIO_POLL_MAX &&
-        qio_listener_is_watched(listener)) {
-        qio_error_set(errp, QIO_ERROR_LIMIT, "a listener that a loop watches has at most %d "
-                      "sockets", QIO_POLL_MAX);
         return false;
     }
     return true;
@@ -579,6 +601,9 @@ void qio_net_listener_abandon(QIONetListener *listener)
         }
     }
     if (set != NULL) {
+        if (set->poll_fd >= 0) {
+            sys_close(set->poll_fd);
+        }
         sys_close(set->wake_fd);
         listener->set = NULL;
     }

@@ -34,7 +34,7 @@ void qio_net_listener_set_name(QIONetListener *listener, const char *name);
  * for more.  A name is listened on at every address that it stands for and that can be, all on one
  * port.  A unix path that a dead listener left is replaced; one that is alive or no socket
  * stays (SYSTEM, EADDRINUSE); an empty one is made up.  Returns: 0, or -1 (INVAL, CLOSED,
- * RESOLVE; LIMIT: a loop watches it and it has 4; SYSTEM) */
+ * RESOLVE; SYSTEM) */
 int qio_net_listener_open_sync(QIONetListener *listener, const QIOAddress *addr, int backlog,
                                Error **errp);
 /** qio_net_listener_open_uri, qio_net_listener_open_uri_full: a new listener as a URI of a socket
@@ -47,7 +47,7 @@ QIONetListener *qio_net_listener_open_uri(const char *uri, const QIOOptions *opt
 QIONetListener *qio_net_listener_open_uri_full(const char *uri, const QIOOptions *options,
                                                bool interruptible, Error **errp);
 /** qio_net_listener_add: takes a reference on a listening channel, which from then on is the
- * listener's to close.  Returns: 0, or -1 (INVAL: it does not listen; CLOSED; LIMIT; SYSTEM) */
+ * listener's to close.  Returns: 0, or -1 (INVAL: it does not listen; CLOSED; SYSTEM) */
 int qio_net_listener_add(QIONetListener *listener, QIOChannelSocket *sioc, Error **errp);
 /** QIONetListenerChannelFunc: @ioc is borrowed. */
 typedef void (*QIONetListenerChannelFunc)(QIONetListener *listener, QIOChannel *ioc,

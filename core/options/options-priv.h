@@ -85,7 +85,6 @@ bool qio_options_check_uses(const QIOOptions *options, uint32_t uses, const char
 const char *qio_options_find_file(const QIOOptions *options);
 /* Puts what `over` has in the place of what `options` has. */
 void qio_options_override(QIOOptions *options, const QIOOptions *over);
-bool qio_options_equal(const QIOOptions *a, const QIOOptions *b);
 /* A key of the type OBJECT: refers to `object` by ref() for every copy of the set, and lets go
  * by unref().  Returns: 0, or -1 (INVAL) */
 int qio_options_set_object(QIOOptions *options, const char *key, gpointer object,

@@ -391,26 +391,3 @@ const char *qio_options_find_file(const QIOOptions *options)
     }
     return NULL;
 }
-
-static bool values_equal(const QIOOptionValues *a, const QIOOptionValues *b)
-{
-    if (a->count != b->count || a->object != b->object || a->len != b->len ||
-        (a->bytes == NULL) != (b->bytes == NULL) || (a->values == NULL) != (b->values == NULL)) {
-        return false;
-    }
-    if (a->bytes != NULL) {
-        return memcmp(a->bytes, b->bytes, a->len) == 0;
-    }
-    return a->values == NULL || g_strv_equal((const char *const *)a->values,
-                                             (const char *const *)b->values);
-}
-
-bool qio_options_equal(const QIOOptions *a, const QIOOptions *b)
-{
-    for (size_t i = 0; i < a->count; i++) {
-        if (!values_equal(&a->of[i], &b->of[i])) {
-            return false;
-        }
-    }
-    return true;
-}

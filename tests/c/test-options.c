@@ -5,6 +5,7 @@
  * Owns: the table of good and bad values for each type of key, and the words of the messages
  * that people act on.
  */
+#include "options-equal.h"
 #include "runner.h"
 #include "net/net-priv.h"
 
@@ -260,17 +261,17 @@ TEST(material_is_bytes_or_the_name_of_a_file)
     CHECK_PTR(qio_options_find_file(options), ==, NULL);
 
     copy = qio_options_copy(options);
-    CHECK(qio_options_equal(copy, options));
+    CHECK(options_equal(copy, options));
     CHECK(qio_options_get_bytes(copy, "tls-key", &len) !=
           qio_options_get_bytes(options, "tls-key", &len));
     /* Its own value again, and back to a file. */
     CHECK_INT(qio_options_set_bytes(copy, "tls-key", qio_options_get_bytes(copy, "tls-key", &len),
                                     2, NULL), ==, 0);
     CHECK_MEM(qio_options_get_bytes(copy, "tls-key", &len), "a\0", 2);
-    CHECK(!qio_options_equal(copy, options));
+    CHECK(!options_equal(copy, options));
     CHECK_INT(qio_options_set_str(copy, "tls-key", "k", NULL), ==, 0);
     CHECK_PTR(qio_options_get_bytes(copy, "tls-key", &len), ==, NULL);
-    CHECK(!qio_options_equal(copy, options));
+    CHECK(!options_equal(copy, options));
 
     CHECK_INT(qio_options_set_bytes(options, "tls-password", NULL, 0, NULL), ==, 0);
     CHECK(qio_options_get_bytes(options, "tls-password", &len) != NULL);
@@ -310,12 +311,12 @@ TEST(objects_are_referenced)
     CHECK_INT(one, ==, 1);
     copy = qio_options_copy(options);
     CHECK_INT(one, ==, 2);
-    CHECK(qio_options_equal(copy, options));
+    CHECK(options_equal(copy, options));
     CHECK_STR(qio_options_get_str(copy, "tls-creds", "else"), "else");
     CHECK_PTR(qio_options_get_object(copy, "tls-creds"), ==, &one);
     qio_options_set_object(options, "tls-creds", &two, count_ref, count_unref, NULL);
     CHECK_INT(one, ==, 1);
-    CHECK(!qio_options_equal(copy, options));
+    CHECK(!options_equal(copy, options));
     check_refused(qio_options_set_object(options, "tls-creds", NULL, count_ref, count_unref, &err),
                   &err, "not NULL");
     check_refused(qio_options_set_object(options, "tls-ca", &one, count_ref, count_unref, &err),
@@ -356,9 +357,9 @@ TEST(copies_and_overriding)
     qio_options_add_str(a, "arg", "2", NULL);
     qio_options_set_str(a, "cwd", "/", NULL);
     b = qio_options_copy(a);
-    CHECK(qio_options_equal(a, b));
+    CHECK(options_equal(a, b));
     qio_options_add_str(b, "arg", "3", NULL);
-    CHECK(!qio_options_equal(a, b));
+    CHECK(!options_equal(a, b));
     CHECK_INT(g_strv_length((char **)qio_options_get_list(a, "arg")), ==, 2);
 
     c = qio_options_new();

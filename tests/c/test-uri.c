@@ -6,6 +6,7 @@
  * Owns: the table of bad URIs with the place of the fault, a generator of good ones and one of
  * junk.  Both are seeded; a failure shows the URI.
  */
+#include "options-equal.h"
 #include "runner.h"
 #include "net/net-priv.h"
 
@@ -396,7 +397,7 @@ static bool uri_equal(const QIOUri *a, const QIOUri *b)
     return a->scheme == b->scheme && g_strcmp0(a->path, b->path) == 0 &&
            (a->address == NULL) == (b->address == NULL) &&
            (a->address == NULL || qio_address_equal(a->address, b->address)) &&
-           qio_options_equal(a->options, b->options);
+           options_equal(a->options, b->options);
 }
 
 static void check_round_trip(const QIOUri *uri)
