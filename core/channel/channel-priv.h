@@ -253,6 +253,10 @@ QIOLoopWatch *qio_channel_add_steps(QIOChannel *ioc, AioContext *ctx, const QIOS
 QIOTask *qio_channel_steps_task(QIOChannel *ioc, QIOStepFunc *step, GIOCondition condition,
                                 int timeout_ms, AioContext *ctx, QIOTaskFunc func,
                                 gpointer opaque, GDestroyNotify destroy);
+/* One step, taken inside the channel.  Results as the step's; -1 CLOSED when it is. */
+int qio_channel_take_step(QIOChannel *ioc, QIOStepFunc *step, Error **errp);
+/* What a step that answered ERR_BLOCK waits for. */
+int qio_channel_poll_step(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int cap);
 
 /* ---- watch.c, aio-watch.c, yield.c: what close and notify do to them ---- */
 

@@ -18,8 +18,7 @@ static void unref_task(gpointer task)
     qio_task_unref(task);
 }
 
-/* Inside the channel.  Results as a step's; -1 CLOSED when it is. */
-static int take_step(QIOChannel *ioc, QIOStepFunc *step, Error **errp)
+int qio_channel_take_step(QIOChannel *ioc, QIOStepFunc *step, Error **errp)
 {
     int ret;
 
@@ -31,7 +30,7 @@ static int take_step(QIOChannel *ioc, QIOStepFunc *step, Error **errp)
     return ret;
 }
 
-static int poll_step(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int cap)
+int qio_channel_poll_step(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int cap)
 {
     int n = 0;
 
@@ -75,7 +74,7 @@ static void steps_advance(QIOChannel *ioc, gpointer opaque)
     if (qio_task_is_done(steps->task)) {
         return;
     }
-    ret = take_step(ioc, steps->step, &err);
+    ret = qio_channel_take_step(ioc, steps->step, &err);
     if (ret == QIO_CHANNEL_ERR_BLOCK) {
         return;
     }
@@ -94,7 +93,8 @@ static int steps_poll(QIOChannel *ioc, gpointer opaque, QIOPollFd *out, int cap)
 {
     Steps *steps = opaque;
 
-    return qio_task_is_done(steps->task) ? 0 : poll_step(ioc, steps->condition, out, cap);
+    return qio_task_is_done(steps->task) ? 0 : qio_channel_poll_step(ioc, steps->condition, out,
+                                                                     cap);
 }
 
 static void steps_closed(QIOChannel *ioc, gpointer opaque)
@@ -332,7 +332,7 @@ static bool take_byes(Close *state)
         if (!bye_of(ioc)) {
             continue;
         }
-        ret = take_step(ioc, bye_of(ioc), &err);
+        ret = qio_channel_take_step(ioc, bye_of(ioc), &err);
         if (ret == QIO_CHANNEL_ERR_BLOCK) {
             return true;
         }
@@ -365,7 +365,7 @@ static int close_poll(QIOChannel *ioc, gpointer opaque, QIOPollFd *out, int cap)
     if (!state || qio_task_is_done(task) || state->closed || state->at >= state->chain->len) {
         return 0;
     }
-    return poll_step(state->chain->pdata[state->at], G_IO_IN, out, cap);
+    return qio_channel_poll_step(state->chain->pdata[state->at], G_IO_IN, out, cap);
 }
 
 /* By this task, or by somebody else before the layers had ended. */

@@ -265,6 +265,7 @@ QIOTask *qio_channel_socket_dgram_task(QIOChannelSocket *ioc, const QIOAddress *
     state->ioc = qio_object_ref(ioc);
     state->remote = qio_address_copy(remote);
     qio_task_set_finish(task, dgram_finish, state);
+    qio_task_end_with(task, (QIOChannel *)ioc);
     qio_task_begin_in_loop(task, dgram_begin);
     return task;
 }

@@ -10,7 +10,9 @@
  */
 #include "net/search.h"
 
+#include "base/sys.h"
 #include "channel/socket-priv.h"
+#include "net/layers.h"
 #include "net/listen.h"
 
 /* ---- connecting a channel ---- */
@@ -105,6 +107,7 @@ QIOTask *qio_channel_socket_connect_task(QIOChannelSocket *ioc, const QIOAddress
     state->ioc = qio_object_ref(ioc);
     qio_task_set_deadline(task, qio_options_get_ms(options, "timeout", -1));
     qio_task_set_finish(task, connecting_finish, state);
+    qio_task_end_with(task, (QIOChannel *)ioc);
     qio_task_begin_in_loop(task, connecting_begin);
     return task;
 }
@@ -176,6 +179,7 @@ QIOTask *qio_channel_socket_listen_task(QIOChannelSocket *ioc, const QIOAddress 
     state->backlog = backlog;
     qio_task_set_deadline(task, qio_options_get_ms(options, "timeout", -1));
     qio_task_set_finish(task, listening_finish, state);
+    qio_task_end_with(task, (QIOChannel *)ioc);
     qio_task_begin_in_loop(task, listening_begin);
     return task;
 }
@@ -193,31 +197,172 @@ void qio_channel_socket_listen_async(QIOChannelSocket *ioc, const QIOAddress *ad
 typedef struct Opening {
     QIOPursuit pursuit;             /* first: the task's state is it; empty without an address */
     QIOUri *uri;
+    QIOLayers *layers;
+    int64_t deadline_ns;
+    QIOChannel *ioc;                /* as far as it has come; ours until the task has it */
+    unsigned layer;                 /* how many it has */
+    QIOLoopWatch *steps;            /* of the topmost layer's handshake */
+    QIOLoopWatch *timer;            /* its end */
 } Opening;
+
+static void drop_watch(QIOLoopWatch **watch)
+{
+    if (*watch != NULL) {
+        qio_loop_watch_remove(*watch);
+        qio_loop_watch_unref(*watch);
+        *watch = NULL;
+    }
+}
 
 static void opening_finish(QIOTask *task, gpointer opaque)
 {
     Opening *state = opaque;
 
+    drop_watch(&state->steps);
+    drop_watch(&state->timer);
+    if (state->ioc != NULL) {
+        qio_channel_close_now(state->ioc, NULL);
+        qio_object_unref(state->ioc);
+    }
     qio_pursuit_clear(&state->pursuit);
+    qio_layers_unref(state->layers);
     qio_uri_free(state->uri);
     g_free(state);
+}
+
+static void opening_complete(QIOTask *task, Opening *state)
+{
+    const char *name = qio_options_get_str(state->uri->options, "name", NULL);
+
+    if (name != NULL) {
+        qio_channel_set_name(state->ioc, name);
+    }
+    qio_task_complete(task, g_steal_pointer(&state->ioc), qio_object_unref);
+}
+
+static Opening *opening_of(QIOTask *task)
+{
+    return qio_task_is_done(task) ? NULL : qio_task_get_state(task);
+}
+
+static void opening_put_layer(QIOTask *task, Opening *state);
+
+/* Another layer, or the end. */
+static void opening_go_on(QIOTask *task, Opening *state)
+{
+    if (state->layer < qio_layers_count(state->layers)) {
+        opening_put_layer(task, state);
+    } else {
+        opening_complete(task, state);
+    }
+}
+
+static void shake_advance(QIOChannel *ioc, gpointer opaque)
+{
+    QIOTask *task = opaque;
+    Opening *state = opening_of(task);
+    Error *err = NULL;
+    int ret;
+
+    if (state == NULL || state->ioc != ioc) {
+        return;
+    }
+    ret = qio_channel_take_step(ioc, qio_channel_class(ioc)->io_handshake, &err);
+    if (ret == QIO_CHANNEL_ERR_BLOCK) {
+        return;
+    }
+    if (ret < 0) {
+        qio_task_fail(task, err);
+        return;
+    }
+    drop_watch(&state->steps);
+    drop_watch(&state->timer);
+    opening_go_on(task, state);
+}
+
+static int shake_poll(QIOChannel *ioc, gpointer opaque, QIOPollFd *out, int cap)
+{
+    Opening *state = opening_of(opaque);
+
+    return state == NULL || state->ioc != ioc ? 0 : qio_channel_poll_step(ioc, G_IO_IN, out, cap);
+}
+
+/* Nobody else has the channel. */
+static void shake_closed(QIOChannel *ioc, gpointer opaque)
+{
+}
+
+static const QIOStepOps shake_ops = {
+    .advance = shake_advance, .poll = shake_poll, .closed = shake_closed,
+};
+
+static gboolean shake_timeout(void *opaque)
+{
+    QIOTask *task = opaque;
+    Error *err = NULL;
+
+    if (opening_of(task) != NULL) {
+        qio_error_set(&err, QIO_ERROR_TIMEOUT, "the handshake took too long");
+        qio_task_fail(task, err);
+    }
+    return FALSE;
+}
+
+static void unref_task(gpointer task)
+{
+    qio_task_unref(task);
+}
+
+/* Begins the handshake of the topmost layer. */
+static void opening_shake(QIOTask *task, Opening *state)
+{
+    AioContext *ctx = qio_task_get_context(task);
+    int timeout_ms = qio_layers_handshake_ms(state->layers, state->deadline_ns);
+    Error *err = NULL;
+
+    if (timeout_ms >= 0) {
+        state->timer = qio_loop_add_internal_timer(ctx, timeout_ms, 0, shake_timeout,
+                                                   qio_task_ref(task), unref_task, &err);
+    }
+    if (err == NULL) {
+        state->steps = qio_channel_add_steps(state->ioc, ctx, &shake_ops, qio_task_ref(task),
+                                             unref_task, &err);
+    }
+    if (err != NULL) {
+        qio_task_fail(task, err);
+    }
+}
+
+static void opening_put_layer(QIOTask *task, Opening *state)
+{
+    Error *err = NULL;
+    QIOChannel *above = qio_layers_put(state->layers, state->layer, state->ioc, &err);
+
+    if (above == NULL) {
+        qio_task_fail(task, err);
+        return;
+    }
+    qio_object_unref(state->ioc);
+    state->ioc = above;
+    state->layer++;
+    if (qio_channel_class(above)->io_handshake == NULL) {
+        opening_go_on(task, state);
+    } else {
+        opening_shake(task, state);
+    }
 }
 
 /* The transport is there, or err. */
 static void opening_opened(QIOTask *task, QIOChannel *ioc, Error *err)
 {
     Opening *state = qio_task_get_state(task);
-    const char *name = qio_options_get_str(state->uri->options, "name", NULL);
 
     if (ioc == NULL) {
         qio_task_fail(task, err);
         return;
     }
-    if (name != NULL) {
-        qio_channel_set_name(ioc, name);
-    }
-    qio_task_complete(task, ioc, qio_object_unref);
+    state->ioc = ioc;
+    opening_go_on(task, state);
 }
 
 static void opening_connected(QIOTask *task, QIOConnect *race)
@@ -246,28 +391,44 @@ static void opening_begin(QIOTask *task)
     opening_opened(task, ioc, err);
 }
 
+/* Takes the URI; NULL with an error. */
+static Opening *opening_new(QIOUri *uri, Error **errp)
+{
+    Opening *state;
+    QIOLayers *layers = NULL;
+
+    if (uri->layer_count > 0) {
+        layers = qio_layers_new(uri, false, errp);
+        if (layers == NULL) {
+            qio_uri_free(uri);
+            return NULL;
+        }
+    }
+    state = g_new0(Opening, 1);
+    state->uri = uri;
+    state->layers = layers;
+    if (uri->address != NULL) {
+        qio_pursuit_init(&state->pursuit, uri->address, uri->options, opening_connected);
+    }
+    return state;
+}
+
 QIOTask *qio_channel_open_uri_task(const char *text, const QIOOptions *options, AioContext *ctx,
                                    QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy)
 {
     QIOTask *task = qio_task_new(NULL, ctx, func, opaque, destroy);
     Error *err = NULL;
     QIOUri *uri = qio_uri_parse_allowed(text, options, &err);
-    Opening *state;
+    Opening *state = uri != NULL ? opening_new(uri, &err) : NULL;
+    int timeout_ms;
 
-    if (uri != NULL && uri->layer_count > 0) {
-        qio_error_set(&err, QIO_ERROR_NOTSUP, "layers cannot be opened in a loop yet");
-    }
-    if (err != NULL) {
-        qio_uri_free(uri);
+    if (state == NULL) {
         qio_task_fail(task, err);
         return task;
     }
-    state = g_new0(Opening, 1);
-    state->uri = uri;
-    if (uri->address != NULL) {
-        qio_pursuit_init(&state->pursuit, uri->address, uri->options, opening_connected);
-    }
-    qio_task_set_deadline(task, qio_options_get_ms(uri->options, "timeout", QIO_OPEN_TIMEOUT_MS));
+    timeout_ms = qio_options_get_ms(uri->options, "timeout", QIO_OPEN_TIMEOUT_MS);
+    state->deadline_ns = sys_deadline_ns(timeout_ms);
+    qio_task_set_deadline(task, timeout_ms);
     qio_task_set_finish(task, opening_finish, state);
     qio_task_begin_in_loop(task, opening_begin);
     return task;

@@ -10,6 +10,7 @@
 #include "net/search.h"
 
 #include "base/sys.h"
+#include "channel/channel-priv.h"
 
 static void unref_task(void *task)
 {
@@ -88,6 +89,40 @@ void qio_task_begin_in_loop(QIOTask *task, void (*begin)(QIOTask *task))
     state->task = qio_task_ref(task);
     state->begin = begin;
     qio_loop_watch_unref(watch_time(task, 0, begin_now, state, begin_free));
+}
+
+/* ---- the caller's channel ---- */
+
+/* Nothing is done to it by steps: only its end counts. */
+static void nothing_to_advance(QIOChannel *ioc, gpointer opaque)
+{
+}
+
+static int nothing_to_poll(QIOChannel *ioc, gpointer opaque, QIOPollFd *out, int cap)
+{
+    return 0;
+}
+
+static void channel_closed(QIOChannel *ioc, gpointer opaque)
+{
+    qio_task_cancel(opaque);
+}
+
+static const QIOStepOps end_ops = {
+    .advance = nothing_to_advance, .poll = nothing_to_poll, .closed = channel_closed,
+};
+
+void qio_task_end_with(QIOTask *task, QIOChannel *ioc)
+{
+    Error *err = NULL;
+    QIOLoopWatch *watch = qio_channel_add_steps(ioc, qio_task_get_context(task), &end_ops,
+                                                qio_task_ref(task), unref_task, &err);
+
+    if (watch != NULL) {
+        qio_task_add_watch(task, watch);
+    } else {
+        qio_task_fail(task, err);
+    }
 }
 
 /* ---- looking up ---- */

@@ -50,5 +50,7 @@ void qio_pursuit_clear(QIOPursuit *pursuit);
 
 /* Calls begin in the loop, unless the task has ended by then. */
 void qio_task_begin_in_loop(QIOTask *task, void (*begin)(QIOTask *task));
+/* Closing the channel ends the task, with CANCELLED. */
+void qio_task_end_with(QIOTask *task, QIOChannel *ioc);
 
 #endif

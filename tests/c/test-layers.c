@@ -74,25 +74,50 @@ static QIONetListener *listen_layered(const char *uri)
 
 typedef struct Opener {
     char *uri;
+    bool in_loop;               /* as an operation, whose work is done by who waits for it */
     QIOChannel *ioc;
     Error *err;
 } Opener;
+
+static void open_in_loop(Opener *opener, const QIOOptions *options)
+{
+    AioContext *ctx = qio_aio_context_new(NULL);
+    QIOTask *task = qio_channel_open_uri_task(opener->uri, options, ctx, NULL, NULL, NULL);
+
+    CHECK_INT(qio_task_wait(task, -1, NULL), ==, 1);
+    qio_task_propagate_error(task, &opener->err);
+    opener->ioc = qio_task_take_result(task);
+    qio_task_unref(task);
+    qio_aio_context_unref(ctx);
+}
 
 static void opener_run(void *opaque)
 {
     Opener *opener = opaque;
     QIOOptions *options = has_tls(opener->uri) ? client_options() : NULL;
 
-    opener->ioc = qio_channel_open_uri(opener->uri, options, false, &opener->err);
+    if (opener->in_loop) {
+        open_in_loop(opener, options);
+    } else {
+        opener->ioc = qio_channel_open_uri(opener->uri, options, false, &opener->err);
+    }
     qio_options_free(options);
 }
 
 /* Opens what the listener prints. */
-static void opener_start(Opener *opener, QIONetListener *listener)
+static void opener_start_how(Opener *opener, QIONetListener *listener, bool in_loop)
 {
-    *opener = (Opener){ .uri = qio_net_listener_get_uri(listener, 0, NULL) };
+    *opener = (Opener){
+        .uri = qio_net_listener_get_uri(listener, 0, NULL),
+        .in_loop = in_loop,
+    };
     CHECK(opener->uri != NULL);
     one_thread_start(opener_run, opener);
+}
+
+static void opener_start(Opener *opener, QIONetListener *listener)
+{
+    opener_start_how(opener, listener, false);
 }
 
 static void opener_end(Opener *opener)
@@ -133,7 +158,8 @@ static void check_stack(QIOChannel *ioc, const char *const *types)
     CHECK_PTR(ioc, ==, NULL);
 }
 
-static void check_talk(const char *uri, const char *prefix, const char *const *types)
+static void check_talk_how(const char *uri, const char *prefix, const char *const *types,
+                           bool in_loop)
 {
     QIONetListener *listener = listen_layered(uri);
     QIOChannel *client;
@@ -141,7 +167,7 @@ static void check_talk(const char *uri, const char *prefix, const char *const *t
     char buf[8];
 
     test_note("%s", uri);
-    opener_start(&opener, listener);
+    opener_start_how(&opener, listener, in_loop);
     CHECK(g_str_has_prefix(opener.uri, prefix));
     client = accept_channel(listener);
     CHECK_INT(qio_channel_handshake(client, 20000, false, NULL), ==, 0);
@@ -157,6 +183,12 @@ static void check_talk(const char *uri, const char *prefix, const char *const *t
     drop(client);
     drop(opener.ioc);
     qio_object_unref(listener);
+}
+
+static void check_talk(const char *uri, const char *prefix, const char *const *types)
+{
+    check_talk_how(uri, prefix, types, false);
+    check_talk_how(uri, prefix, types, true);
 }
 
 TEST(layers_lie_on_each_other_as_the_uri_says)
@@ -275,6 +307,70 @@ static QIOChannel *connect_bare(QIONetListener *listener)
 
     g_free(bare);
     return ioc;
+}
+
+/* What ends the handshake of a client that opens in a loop. */
+static Error *fail_in_loop(const char *query, void (*meanwhile)(int fd))
+{
+    AioContext *ctx = qio_aio_context_new(NULL);
+    QIONetListener *listener = listen_on("unix:");
+    char *bare = address_of(listener, 0);
+    char *uri = g_strdup_printf("tls+%s%s", bare, query);
+    QIOOptions *options = client_options();
+    QIOTask *task = qio_channel_open_uri_task(uri, options, ctx, NULL, NULL, NULL);
+    QIOChannelSocket *accepted;
+    Error *err = NULL;
+
+    CHECK_INT(qio_task_wait(task, 0, NULL), ==, 0);
+    accepted = accept_one(listener);
+    meanwhile(qio_channel_get_fd((QIOChannel *)accepted, NULL));
+    CHECK_INT(qio_task_wait(task, 20000, NULL), ==, 1);
+    CHECK(qio_task_propagate_error(task, &err));
+    CHECK_PTR(qio_task_take_result(task), ==, NULL);
+    qio_task_unref(task);
+    qio_object_unref(accepted);
+    qio_object_unref(listener);
+    qio_options_free(options);
+    qio_aio_context_unref(ctx);
+    g_free(uri);
+    g_free(bare);
+    return err;
+}
+
+static void say_nothing(int fd)
+{
+}
+
+static void talk_nonsense(int fd)
+{
+    CHECK_INT(send(fd, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL), ==, 18);
+}
+
+static void go_away(int fd)
+{
+    CHECK_INT(shutdown(fd, SHUT_RDWR), ==, 0);
+}
+
+TEST(handshakes_in_a_loop_end_too)
+{
+    static const struct {
+        const char *query;
+        void (*meanwhile)(int fd);
+        QIOErrorCode code;
+    } rows[] = {
+        { "?timeout=0.05", say_nothing, QIO_ERROR_TIMEOUT },
+        { "?handshake-timeout=0.05", say_nothing, QIO_ERROR_TIMEOUT },
+        { "", talk_nonsense, QIO_ERROR_TLS },
+        { "", go_away, QIO_ERROR_TLS_TRUNCATED },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        Error *err = fail_in_loop(rows[i].query, rows[i].meanwhile);
+
+        test_note("%zu: %s", i, qio_error_get_pretty(err));
+        CHECK_INT(qio_error_get_code(err), ==, rows[i].code);
+        qio_error_free(err);
+    }
 }
 
 TEST(accept_shakes_no_hands)

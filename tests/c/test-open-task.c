@@ -430,6 +430,41 @@ TEST(connecting_a_channel)
     close(fd);
 }
 
+TEST(closing_the_channel_ends_it)
+{
+    uint16_t port = 0;
+    QIOAddress *addr;
+    Hole hole;
+
+    hole_open(&hole, "127.0.0.1", &port);
+    addr = qio_address_new_inet("127.0.0.1", port);
+    for (int dispatches = 0; dispatches < 2; dispatches++) {
+        QIOChannelSocket *ioc = qio_channel_socket_new();
+        Story story;
+
+        begin(&story);
+        story.task = qio_channel_socket_connect_task(ioc, addr, NULL, story.ctx, on_end, &story,
+                                                     on_destroy);
+        if (dispatches > 0) {
+            qio_aio_context_dispatch(story.ctx, 0, NULL);
+        }
+        CHECK_INT(qio_channel_close((QIOChannel *)ioc, NULL), ==, 0);
+        dispatch_to_end(&story);
+        CHECK_INT(qio_error_get_code(story.err), ==, QIO_ERROR_CANCELLED);
+        end(&story);
+
+        begin(&story);
+        story.task = qio_channel_socket_connect_task(ioc, addr, NULL, story.ctx, on_end, &story,
+                                                     on_destroy);
+        dispatch_to_end(&story);
+        CHECK_INT(qio_error_get_code(story.err), ==, QIO_ERROR_CLOSED);
+        end(&story);
+        qio_object_unref(ioc);
+    }
+    qio_address_free(addr);
+    hole_close(&hole);
+}
+
 TEST(many_at_once)
 {
     uint16_t port = 0;
