@@ -257,23 +257,25 @@ def test_lookup_that_knows_nobody(pair):
 
 
 def test_looking_at_a_channel_that_shakes_hands(pki, pair):
-    """The function runs with the layer locked; whoever asks meanwhile waits without the GIL."""
+    """The function keeps the layer to itself; whoever asks meanwhile gets an answer, or is told."""
     inside, done = threading.Event(), threading.Event()
 
     def authorize(channel, identity):
         inside.set()
-        assert done.wait(PATIENCE) or True      # needs the GIL while the layer is locked
-        return True
+        return done.wait(PATIENCE)
 
     layer = pair[1].start_tls(X509(dir=pki.dir, server=True, authorize=authorize), server=True,
                               handshake=False)
 
     def look():
         assert inside.wait(PATIENCE)
-        done.set()
         assert layer.closed is False
-        assert layer.pending >= 0
-        assert layer.tls.version in (None, 'TLS1.3')
+        assert layer.pending == 0
+        with pytest.raises(qio.BusyError):
+            layer.tls.version
+        with pytest.raises(qio.TimeoutError):
+            layer.read_some(timeout=0.01)
+        done.set()
 
     with in_thread(look), in_thread(layer.handshake):
         client = pair[0].start_tls(X509(dir=pki.dir), hostname='localhost')
