@@ -360,3 +360,115 @@ TEST(ws_writer_learns_of_the_close)
     qio_object_unref(ws);
     qio_object_unref(peer);
 }
+
+/* ---- a handshake as an operation, ended in each of its states ---- */
+
+typedef struct Outcome {
+    int calls, frees;
+    QIOErrorCode code;      /* 0 = it went well */
+} Outcome;
+
+static void came_out(QIOTask *task, gpointer opaque)
+{
+    Outcome *outcome = opaque;
+    Error *err = NULL;
+
+    outcome->calls++;
+    qio_task_propagate_error(task, &err);
+    outcome->code = err ? qio_error_get_code(err) : 0;
+    qio_error_free(err);
+}
+
+static void was_freed(gpointer opaque)
+{
+    ((Outcome *)opaque)->frees++;
+}
+
+enum { BY_CANCEL, BY_CLOSE, BY_CLOSE_BELOW, BY_UNREF, BY_DEADLINE, BY_PEER, BY_NOTHING, N_ENDS };
+
+/* Returns: what it is to end with when it was not done before. */
+static QIOErrorCode end_it(int how, QIOTask *task, QIOChannelWebsock **ws, QIOChannel *below,
+                           QIOChannel **peer)
+{
+    switch (how) {
+    case BY_CANCEL:
+        qio_task_cancel(task);
+        return QIO_ERROR_CANCELLED;
+    case BY_CLOSE:
+        CHECK_INT(qio_channel_close(QIO_CHANNEL(*ws), NULL), ==, 0);
+        return QIO_ERROR_CANCELLED;
+    case BY_CLOSE_BELOW:
+        CHECK_INT(qio_channel_close(below, NULL), ==, 0);
+        return QIO_ERROR_CANCELLED;
+    case BY_UNREF:
+        g_clear_pointer(ws, qio_object_unref);
+        return QIO_ERROR_TIMEOUT;
+    case BY_PEER:
+        g_clear_pointer(peer, qio_object_unref);
+        return QIO_ERROR_PROTOCOL;
+    default:
+        return QIO_ERROR_TIMEOUT;
+    }
+}
+
+static void check_operation(const char *request, int how)
+{
+    Outcome outcome = { 0 };
+    QIOChannel *below, *peer;
+    QIOChannelWebsock *ws;
+    AioContext *ctx;
+    QIOErrorCode want;
+    QIOTask *task;
+    char buf[1024];
+    bool whole = strstr(request, "\r\n\r\n") != NULL;
+
+    test_note("after %zu bytes, end %d", strlen(request), how);
+    testclock_install();
+    ctx = qio_aio_context_new(NULL);
+    pair(&below, &peer);
+    ws = ws_new(below, NULL, true);
+    task = qio_channel_handshake_task(QIO_CHANNEL(ws), how == BY_DEADLINE ? 5000 : -1, ctx,
+                                      came_out, &outcome, was_freed);
+    CHECK_INT(write(fd_of(peer), request, strlen(request)), ==, strlen(request));
+    if (request[0]) {
+        qio_aio_context_dispatch(ctx, 0, NULL);
+    }
+    want = whole ? 0 : end_it(how, task, &ws, below, &peer);
+    while (outcome.calls == 0) {
+        CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), >=, 0);
+    }
+    while (qio_aio_context_dispatch(ctx, 0, NULL) > 0) {
+    }
+    CHECK_INT(outcome.calls, ==, 1);
+    CHECK_INT(outcome.code, ==, want);
+    if (whole) {
+        end_it(how, task, &ws, below, &peer);
+    }
+    if (peer && want == QIO_ERROR_TIMEOUT) {
+        CHECK_INT(testclock_elapsed_ms(), ==, how == BY_DEADLINE ? 5000 : 10000);
+    }
+    qio_task_unref(task);
+    qio_object_unref(ws);
+    qio_object_unref(below);
+    if (peer) {
+        CHECK_INT(qio_channel_set_blocking(peer, false, NULL), ==, 0);
+        while (qio_channel_read(peer, buf, sizeof(buf), NULL) > 0) {
+        }
+        qio_object_unref(peer);
+    }
+    qio_aio_context_unref(ctx);
+    CHECK_INT(outcome.calls, ==, 1);
+    CHECK_INT(outcome.frees, ==, 1);
+    testclock_remove();
+}
+
+TEST(ws_operation_ends_once)
+{
+    static const char *const requests[] = { "", "GET / HT", WS_REQUEST, WS_REQUEST "\r\n" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(requests); i++) {
+        for (int how = 0; how < N_ENDS; how++) {
+            check_operation(requests[i], how);
+        }
+    }
+}
