@@ -6,9 +6,11 @@
  * each state, the state that follows; a state is how far to shift such a word.  So a byte costs two
  * loads that do not depend on the one before, and one shift that does.
  * Rule: strict: nothing longer than needed, no surrogates, nothing above U+10FFFF, and each byte
- * is judged when it comes.  Runs of ASCII are taken 64 bytes at a time.  Pure.
+ * is judged when it comes.  Runs of ASCII, or of anything where the processor has wide registers
+ * (utf8-wide.c), are taken many bytes at a time.  Pure.
  */
 #include <string.h>
+#include "websock/utf8-wide.h"
 #include "websock/utf8.h"
 
 enum { PIECE = 64 };
@@ -105,6 +107,13 @@ static size_t find_bad(uint64_t *state, const uint8_t *bytes, size_t len)
     return i;
 }
 
+/* Many bytes at once, from the start of a character to the end of one.  Returns: how many are surely
+ * good; the automaton looks at the rest. */
+static size_t good_run(const uint8_t *bytes, size_t len)
+{
+    return qio_ws_utf8_wide ? qio_ws_utf8_wide(bytes, len) : ascii_run(bytes, len);
+}
+
 size_t qio_ws_utf8_feed(QIOWsUtf8 *utf8, const void *bytes, size_t len)
 {
     const uint8_t *text = bytes;
@@ -112,21 +121,21 @@ size_t qio_ws_utf8_feed(QIOWsUtf8 *utf8, const void *bytes, size_t len)
 
     while (done < len) {
         uint64_t state = utf8->state;
-        size_t piece;
+        size_t i;
 
         if (state == DONE) {
-            done += ascii_run(text + done, len - done);
+            done += good_run(text + done, len - done);
         }
-        piece = len - done < PIECE ? len - done : PIECE;
-        for (size_t i = 0; i < piece; i++) {
-            state = step(state, text[done + i]);
+        /* A piece, and on to the end of a character. */
+        for (i = done; i < len && (i - done < PIECE || (state & 63) != DONE); i++) {
+            state = step(state, text[i]);
         }
         /* What is bad stays so. */
         if ((state & 63) == BAD) {
-            return done + find_bad(&utf8->state, text + done, piece);
+            return done + find_bad(&utf8->state, text + done, i - done);
         }
         utf8->state = state & 63;
-        done += piece;
+        done = i;
     }
     return done;
 }

@@ -10,6 +10,7 @@
 #include <glib.h>
 #include "websock/frame.h"
 #include "websock/mask.h"
+#include "websock/utf8-wide.h"
 #include "websock/utf8.h"
 
 /* ---- masks ---- */
@@ -129,6 +130,36 @@ TEST(ws_utf8_of_every_string_of_one_two_and_three_bytes, .timeout_s = 60)
     check_all_of(1, 1u << 8);
     check_all_of(2, 1u << 16);
     check_all_of(3, 1u << 24);
+}
+
+/* In the middle of a long text, where many bytes are taken at a time, and at each place there. */
+TEST(ws_utf8_in_a_long_text, .timeout_s = 60)
+{
+    static const uint8_t edges[] = { 0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1,
+                                     0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1,
+                                     0xf3, 0xf4, 0xf5, 0xff };
+    const size_t count = G_N_ELEMENTS(edges);
+    size_t (*const wide)(const uint8_t *, size_t) = qio_ws_utf8_wide;
+
+    for (size_t v = 0; v < count * count * count * count; v++) {
+        uint8_t text[160];
+        size_t at = 40 + v % 50, good, want = at;
+        bool complete;
+
+        memset(text, 'a', sizeof(text));
+        for (size_t i = 0, rest = v; i < 4; i++, rest /= count) {
+            text[at + i] = edges[rest % count];
+        }
+        while (want < sizeof(text) && character(text + want, sizeof(text) - want)) {
+            want += character(text + want, sizeof(text) - want);
+        }
+        good = feed(text, sizeof(text), &complete);
+        CHECK(want < sizeof(text) ? good >= want && good < want + 4 && good < sizeof(text)
+                                  : good == want && complete);
+        qio_ws_utf8_wide = NULL;
+        CHECK_INT(feed(text, sizeof(text), &complete), ==, good);
+        qio_ws_utf8_wide = wide;
+    }
 }
 
 TEST(ws_utf8_of_four_bytes)
