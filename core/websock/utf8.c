@@ -107,8 +107,8 @@ static size_t find_bad(uint64_t *state, const uint8_t *bytes, size_t len)
     return i;
 }
 
-/* Many bytes at once, from the start of a character to the end of one.  Returns: how many are surely
- * good; the automaton looks at the rest. */
+/* Many bytes at once, from the start of a character to the end of one.  Returns: how many are
+ * surely good; the automaton looks at the rest. */
 static size_t good_run(const uint8_t *bytes, size_t len)
 {
     return qio_ws_utf8_wide ? qio_ws_utf8_wide(bytes, len) : ascii_run(bytes, len);
