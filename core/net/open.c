@@ -63,15 +63,23 @@ static bool is_allowed(const QIOOptions *options, const char *name)
     return false;
 }
 
+/* Where the scheme starts in a text that has been parsed, behind the layers. */
+static size_t scheme_position(const char *text)
+{
+    const char *plus = memrchr(text, '+', strcspn(text, ":"));
+
+    return plus != NULL ? (size_t)(plus + 1 - text) : 0;
+}
+
 static bool check_allowed(const QIOUri *uri, const char *text, const QIOOptions *options,
                           Error **errp)
 {
     const char *key = qio_options_find_file(uri->options);
 
     if (!is_allowed(options, allow_name[uri->scheme])) {
-        qio_error_set_errno(errp, EACCES, "%s: needs \"%s\" or \"all\" in the key \"allow\" of "
-                            "the caller's options", qio_scheme_name(uri->scheme),
-                            allow_name[uri->scheme]);
+        qio_error_set_errno(errp, EACCES, "URI at position %zu: %s: needs \"%s\" or \"all\" in the "
+                            "key \"allow\" of the caller's options", scheme_position(text),
+                            qio_scheme_name(uri->scheme), allow_name[uri->scheme]);
         return false;
     }
     if (key != NULL && !is_allowed(options, "all")) {

@@ -208,6 +208,8 @@ TEST(exec_needs_to_be_allowed)
     CHECK_INT(qio_error_get_errno(err), ==, EACCES);
     CHECK_STR_HAS(qio_error_get_pretty(err), "exec: needs \"exec\" or \"all\" in the key");
     qio_error_free(err);
+    check_refused("tls+ws+exec:true", NULL, QIO_ERROR_SYSTEM,
+                  "URI at position 7: exec: needs \"exec\"");
     check_refused("exec:true?allow=all", NULL, QIO_ERROR_INVAL, "cannot be part of a URI");
     close_and_unref(open_with("exec:true", options_of("allow", "all", NULL)));
     close_and_unref(open_with("exec:true", options_of("allow", "exec", NULL)));
