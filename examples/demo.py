@@ -21,16 +21,19 @@ import traceback
 import qio
 import fdpass
 import serve200
+import wss_page
+from demo_keys import PROGRAM as CERTTOOL, Keys
 from demo_qmp import PROGRAM as STORAGE_DAEMON, StorageDaemon, known_data
 from qmp import CommandError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1024 * 1024
-FOLDER_MAX = 80                 # bytes: the path of a unix socket has at most 107
+FOLDER_MAX = 36                 # bytes: the path of a unix socket has at most 107, also Chromium's
 TIMEOUT = 30                    # seconds for a program that the demo starts
 
 # What the steps run, and the Debian package that has it.
-PROGRAMS = {STORAGE_DAEMON: 'qemu-system-common', 'lua5.4': 'lua5.4', 'luajit': 'luajit'}
+PROGRAMS = {STORAGE_DAEMON: 'qemu-system-common', 'lua5.4': 'lua5.4', 'luajit': 'luajit',
+            CERTTOOL: 'gnutls-bin', wss_page.BROWSER: 'chromium'}
 
 
 class Mismatch(Exception):
@@ -48,7 +51,7 @@ def verify(condition, text):
     fact(f'verified: {text}')
 
 
-def run_program(*argv):
+def run_program(*argv, status=0):
     """Runs an example as a command channel, shows its lines as facts, and gives them."""
     lines = []
     deadline = qio.Deadline(TIMEOUT)
@@ -58,7 +61,7 @@ def run_program(*argv):
             lines.append(line.decode(errors='replace').rstrip())
             fact(lines[-1])
         program.wait_exit(timeout=deadline)
-    if program.returncode != 0:
+    if program.returncode != status:
         raise Mismatch(f'{" ".join(argv[:2])} ended with status {program.returncode}')
     return lines
 
@@ -72,10 +75,13 @@ class Demo:
                        'small': os.path.join(folder, 'small.img')}
         self.digest = None
         self.daemon = None
+        self.keys = None
+        self.secured = None
 
     def close(self):
-        if self.daemon:
-            self.daemon.close()
+        for daemon in (self.daemon, self.secured):
+            if daemon:
+                daemon.close()
 
     # ---- the steps, in order ----
 
@@ -170,9 +176,66 @@ class Demo:
         except ConnectionRefusedError as error:
             fact(f'verified: nobody answers at the NBD socket any more: {error.strerror}')
 
+    def start_secured_daemon(self):
+        """Python: a daemon that speaks TLS alone, QMP with certificates that both ends show"""
+        self.keys = Keys(self.folder)
+        place = os.path.join(self.folder, 'tls')
+        os.mkdir(place)
+        self.secured = StorageDaemon(place, self.keys)
+        tls = self.secured.qmp.channel.tls
+        fact(f'process {self.secured.command.pid}, QMP negotiated over {tls.version}, {tls.cipher}')
+        verify(tls.peer_name == 'CN=localhost', f'the daemon has shown the certificate of '
+                                                f'{tls.peer_name}, of the authority of this run')
+        self.secured.qmp.close()
+        self._refuse_strangers()
+        self.secured.connect()
+        self._read_schema(self.secured.qmp)
+        self.secured.add_disk('disk', self.images['disk'])
+        self.secured.start_nbd()
+        self.secured.export('disk', 'disk', 'over TLS')
+
+    def _refuse_strangers(self):
+        nobody = qio.TLSCreds.x509(ca=self.keys.file('ca-cert.pem'))
+        try:
+            with qio.connect(self.secured.qmp_uri, timeout=TIMEOUT, tls=nobody,
+                             tls_hostname='localhost') as channel:
+                channel.readline(timeout=TIMEOUT)
+            raise Mismatch('a client without a certificate was let in')
+        except (qio.TLSError, ConnectionResetError) as error:
+            verify(True, f'a client without a certificate is turned away: {error}')
+        try:
+            qio.connect(self.secured.qmp_uri, timeout=TIMEOUT, tls=nobody,
+                        tls_hostname='elsewhere.example').close()
+            raise Mismatch('a certificate of another host was taken')
+        except qio.CertificateError as error:
+            verify(True, f'and we turn away a server of another name: {error}')
+
+    def read_over_nbd_with_tls(self):
+        """Lua 5.4: read the first MiB over NBD, upgraded to TLS with a shared key"""
+        argv = ['lua5.4', os.path.join(HERE, 'nbd.lua'), self.secured.nbd_uri, 'disk',
+                self.images['disk']]
+        refused = run_program(*argv, status=1)
+        verify('refuses' in refused[-1], 'without TLS the server gives nothing away')
+        lines = run_program(*argv, self.keys.psk_file, self.keys.user)
+        verify('all of it over TLS' in lines[-2] and len(lines[-1].split()[-32:]) == 32,
+               'with the key both connections read all of it, equal to the file')
+        verify(self.secured.quit() == 0, 'that daemon ended with status 0')
+
+    def talk_to_a_page(self):
+        """Python: a page in Chromium talks to a wss: listener, no web server in between"""
+        data = known_data(MIB // 4)
+        hello, back, end, facts = wss_page.talk(self.folder, self.keys, data)
+        fact('{uri} took {agent}'.format(agent=hello['agent'].split()[-2], **facts))
+        fact('asked for {path} over {tls}, {cipher}, subprotocol "{protocol}"'.format(**facts))
+        verify(hashlib.sha256(back).digest() == hashlib.sha256(data).digest(),
+               f'the page sent the {len(back)} bytes of one message back as they were')
+        verify(end == (1000, 'thank you'),
+               f'it closed with code {end[0]} and the words it had been told: "{end[1]}"')
+
 
 STEPS = [Demo.start_storage_daemon, Demo.read_over_nbd, Demo.list_exports, Demo.pass_descriptor,
-         Demo.serve_clients, Demo.stop_storage_daemon]
+         Demo.serve_clients, Demo.stop_storage_daemon, Demo.start_secured_daemon,
+         Demo.read_over_nbd_with_tls, Demo.talk_to_a_page]
 
 
 def check_surroundings():

@@ -5,9 +5,11 @@
 --   local nbd = require "nbd"
 --   local disk <close> = nbd.connect("unix:/run/nbd.sock", "name of the export")
 --   print(disk.size, disk:read(0, 512))
+--   nbd.connect("tcp://host:10809", "", { tls = qio.creds.psk { file = "keys.psk", user = "me" } })
 --
---   lua5.4 nbd.lua URI EXPORT FILE    reads the first MiB over two connections at once, each a
---                                     task, and compares it with the file
+--   lua5.4 nbd.lua URI EXPORT FILE [KEYS USER]
+--       reads the first MiB over two connections at once, each a task, and compares it with the
+--       file; with a file of pre-shared keys and the name of one over TLS
 --
 -- Rules: what goes wrong raises a string; in a task, join() gives it.  Every call waits in its
 -- task alone; one task at a time for each connection.  Lengths that the server chooses are
@@ -19,7 +21,7 @@ local OPTION_MAGIC = "IHAVEOPT"
 local REPLY_MAGIC = 0x3e889045565a9             -- of an option
 local REQUEST_MAGIC, SIMPLE_REPLY_MAGIC = 0x25609513, 0x67446698
 local FIXED_NEWSTYLE, NO_ZEROES = 1, 2          -- handshake flags, the same in both directions
-local OPT_GO = 7
+local OPT_ABORT, OPT_STARTTLS, OPT_GO = 2, 5, 7
 local REP_ACK, REP_INFO = 1, 3                  -- an error has the highest bit set
 local INFO_EXPORT = 0
 local CMD_READ, CMD_DISC = 0, 2
@@ -75,6 +77,16 @@ local function receive_option_reply(self, option)
   return kind, data
 end
 
+-- NBD_OPT_STARTTLS: after its ACK everything is TLS, on the same connection.
+local function start_tls(self, creds, hostname)
+  send(self, OPTION_MAGIC .. (">I4I4"):pack(OPT_STARTTLS, 0))
+  if receive_option_reply(self, OPT_STARTTLS) ~= REP_ACK then fail("no answer to STARTTLS") end
+  local tls, message = self.channel:starttls(creds, { hostname = hostname, timeout = TIMEOUT })
+  if not tls then fail("TLS with the server: %s", message) end
+  self.channel = tls
+  tls:settimeout(TIMEOUT)
+end
+
 -- NBD_OPT_GO: chooses an export; after its ACK the connection is for requests.
 local function go(self, export)
   local data = (">s4I2"):pack(export, 0)        -- no information beside the size asked for
@@ -89,18 +101,22 @@ local function go(self, export)
 end
 
 --- Connects to a URI and opens an export (default: the server's default one).
+-- options: tls, credentials to go on with TLS; hostname, for certificates.
 -- The client has: size in bytes, flags, multi_conn (whether connections see each other's writes).
-function nbd.connect(uri, export)
+function nbd.connect(uri, export, options)
+  options = options or {}
   local channel, message = qio.connect(uri, { timeout = TIMEOUT })
   if not channel then fail("%s: %s", uri, message) end
   local self = setmetatable({ channel = channel, cookie = 0 }, Client)
   channel:settimeout(TIMEOUT)
   local ok, err = pcall(function()
     greet(self)
+    if options.tls then start_tls(self, options.tls, options.hostname) end
     go(self, export or "")
   end)
   if not ok then
-    channel:close()
+    pcall(send, self, OPTION_MAGIC .. (">I4I4"):pack(OPT_ABORT, 0))
+    self.channel:close()                        -- TLS closes what it lies on
     error(err, 0)
   end
   self.multi_conn = self.flags & CAN_MULTI_CONN ~= 0
@@ -141,16 +157,18 @@ if ... == "nbd" then return nbd end             -- required; else the program be
 
 local BLOCK, TOTAL, CONNECTIONS = 65536, 1048576, 2
 
-local uri, export, path = ...
-if not path then
-  io.stderr:write("usage: lua5.4 nbd.lua URI EXPORT FILE\n")
+local uri, export, path, keys, user = ...
+if not path or keys and not user then
+  io.stderr:write("usage: lua5.4 nbd.lua URI EXPORT FILE [KEYS USER]\n")
   os.exit(2)
 end
 
+local tls = keys and assert(qio.creds.psk { file = keys, user = user })
 local order = {}                                -- which connection got each block
 
 local function read_and_compare(number)
-  local disk <close> = nbd.connect(uri, export)
+  local disk <close> = nbd.connect(uri, export, { tls = tls })
+  disk.secured = disk.channel:tlsinfo()
   local file <close> = assert(qio.file(path, "r"))
   assert(disk.size == file:size(), "the export and the file differ in size")
   assert(disk.size >= TOTAL, "the export is smaller than " .. TOTAL .. " bytes")
@@ -175,5 +193,10 @@ for number, task in ipairs(tasks) do
   end
   print(("connection %d: '%s' has %d bytes, flags 0x%x; %d reads of %d bytes equal the file"):format(
         number, export, disk.size, disk.flags, TOTAL // BLOCK, BLOCK))
+end
+local secured = tasks[1]:join().secured
+if secured then
+  print(("all of it over %s, %s: both ends have the key of '%s'"):format(secured.version,
+        secured.cipher, user))
 end
 print("blocks came in over connections " .. table.concat(order, " "))

@@ -3,6 +3,7 @@
 
     with QMP.connect('unix:/run/vm.sock') as qmp:
         print(qmp.greeting['version'], qmp.execute('query-status'))
+    QMP.connect('tls+tcp://host:4444', tls=qio.TLSCreds.x509(dir='/etc/pki/qemu'))
 
 QMP is the JSON protocol that QEMU, qemu-storage-daemon and the guest's agent are driven with.
 Each message is one line.  The server greets, the client negotiates (qmp_capabilities), then
@@ -72,9 +73,13 @@ class QMP:
             raise
 
     @classmethod
-    def connect(cls, uri, *, timeout=TIMEOUT, **keys):
-        """Connects to a URI, such as unix:/path or tcp://host:port, and negotiates."""
-        return cls(qio.connect(uri, timeout=timeout), timeout=timeout, **keys)
+    def connect(cls, uri, *, timeout=TIMEOUT, line_limit=LINE_LIMIT, **keys):
+        """Connects to a URI, such as unix:/path or tcp://host:port, and negotiates.
+
+        Other keys are those of qio.connect(): tls, tls_hostname ...
+        """
+        return cls(qio.connect(uri, timeout=timeout, **keys), timeout=timeout,
+                   line_limit=line_limit)
 
     def __enter__(self):
         return self
@@ -129,6 +134,11 @@ class QMP:
         if self._cut_off:
             self._write(self._cut_off, (), deadline)
         self._write(json.dumps(message).encode('ascii') + b'\n', fds, deadline)
+        if self.channel.tls:
+            # QEMU takes a byte each time its socket is readable, and never looks for what its TLS
+            # has decrypted already.  A record of its own, of the white space that JSON allows,
+            # keeps the socket readable until QEMU has all of the message before.
+            self._write(b'\n', (), deadline)
 
     def _write(self, data, fds, deadline):
         try:

@@ -23,7 +23,7 @@ from qmp import CommandError, ProtocolError  # noqa: E402
 
 MIB = 1024 * 1024
 PYTHON = sys.executable
-DEMO_TOOLS = ('qemu-storage-daemon', 'lua5.4', 'luajit')
+DEMO_TOOLS = ('qemu-storage-daemon', 'lua5.4', 'luajit', 'certtool', 'chromium')
 
 
 def run(*argv, **keys):
@@ -330,8 +330,8 @@ def demo_env(folder, **env):
 @pytest.mark.needs(*DEMO_TOOLS)
 def test_demo(short_tmp):
     text = output_of(PYTHON, '-X', 'dev', EXAMPLES / 'demo.py', env=demo_env(short_tmp))
-    assert re.findall(r'^  (\d)\. ', text, re.M) == list('123456')
-    assert len(re.findall(r'^     took \d+ ms$', text, re.M)) == 6
+    assert re.findall(r'^  (\d)\. ', text, re.M) == list('123456789')
+    assert len(re.findall(r'^     took \d+ ms$', text, re.M)) == 9
     assert 'all steps verified' in text
     assert os.listdir(short_tmp) == []
 
@@ -350,6 +350,7 @@ def with_fake(short_tmp, tmp_path, name, script):
     ('qemu-storage-daemon', '#!/bin/sh\nexit 9\n', 1, 'exit status 9'),
     ('lua5.4', '#!/bin/sh\necho told a lie; exit 1\n', 2, 'ended with status 1'),
     ('luajit', '#!/bin/sh\necho export none\necho end\n', 3, 'not so: these are the two exports'),
+    ('certtool', '#!/bin/sh\necho no, thank you; exit 1\n', 7, 'no, thank you'),
 ])
 def test_demo_fails_on_a_mismatch(short_tmp, tmp_path, name, script, number, message):
     done = run(PYTHON, EXAMPLES / 'demo.py', env=with_fake(short_tmp, tmp_path, name, script))
@@ -372,7 +373,7 @@ def test_demo_names_a_folder_that_is_too_long(tmp_path):
     folder.mkdir()
     done = run(PYTHON, EXAMPLES / 'demo.py', env=demo_env(folder))
     assert done.returncode == 1
-    assert 'set TMPDIR to one of at most 80 bytes' in done.stderr
+    assert 'set TMPDIR to one of at most 36 bytes' in done.stderr
 
 
 @pytest.mark.needs(*DEMO_TOOLS)
