@@ -90,7 +90,8 @@ def test_every_constant_of_the_stub_is_there():
 
 def test_every_method_has_a_help_text():
     for cls in (qio.Channel, qio.Listener, qio.Loop, qio.Watch, qio.Fd, qio.CommandChannel,
-                qio.BufferChannel, qio.Deadline, qio.Cond):
+                qio.BufferChannel, qio.Deadline, qio.Cond, qio.TLSChannel, qio.TLSCreds, qio.TLSInfo,
+                qio.WebSocketChannel, qio.WebSocketRequest):
         assert cls.__doc__ and len(cls.__doc__) > 20
         for name, member in inspect.getmembers(cls):
             if name.startswith('_') or cls is qio.Cond:
@@ -112,7 +113,7 @@ def functions_of(module):
 
 
 @pytest.mark.parametrize('name', ['channel', 'conditions', 'deadline', 'errors', 'fd', 'listener',
-                                  'loop', 'opening'])
+                                  'loop', 'opening', 'options', 'tls', 'websocket'])
 def test_the_python_half_is_annotated(name):
     module = getattr(qio, name) if hasattr(qio, name) and isinstance(
         getattr(qio, name), types.ModuleType) else __import__(f'qio.{name}', fromlist=['x'])
