@@ -4,6 +4,8 @@
  */
 #include "listener-util.h"
 
+#include <sys/socket.h>
+
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -222,6 +224,34 @@ TEST(what_cannot_be_listened_on)
     check_refused("fd:0", QIO_ERROR_INVAL, "not a listening socket");
     qio_object_unref(listener);
     g_free(chosen);
+}
+
+/* Where there are vsocks at all; whom they reach is a matter of virtual machines. */
+TEST(vsock)
+{
+    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    QIONetListener *listener;
+    Error *err = NULL;
+    QIOAddress *chosen;
+
+    if (fd < 0) {
+        CHECK_PTR(qio_net_listener_open_uri("vsock://4294967295:0", NULL, &err), ==, NULL);
+        CHECK_INT(qio_error_get_errno(err), ==, EAFNOSUPPORT);
+        qio_error_free(err);
+        return;
+    }
+    close(fd);
+    listener = listen_on("vsock://4294967295:0");
+    chosen = qio_net_listener_get_address(listener, 0, NULL);
+    CHECK_INT(chosen->kind, ==, QIO_ADDRESS_VSOCK);
+    CHECK_INT(chosen->cid, ==, UINT32_MAX);
+    CHECK_INT(chosen->port, !=, 0);
+    CHECK_INT(chosen->port, !=, UINT32_MAX);
+    CHECK_PTR(qio_net_listener_accept(listener, 0, false, &err), ==, NULL);
+    CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_TIMEOUT);
+    qio_error_free(err);
+    qio_address_free(chosen);
+    qio_object_unref(listener);
 }
 
 TEST(a_given_descriptor)
