@@ -193,7 +193,7 @@ TEST(the_deadline_counts_while_a_name_is_looked_up)
 
 typedef struct Opener {
     QIOChannelSocket *ioc;
-    QIOErrorCode code;
+    _Atomic QIOErrorCode code;
 } Opener;
 
 static void *connect_to_slow(void *opaque)
@@ -203,7 +203,7 @@ static void *connect_to_slow(void *opaque)
     Error *err = NULL;
 
     CHECK_INT(qio_channel_socket_connect_timeout(opener->ioc, addr, -1, true, &err), ==, -1);
-    opener->code = qio_error_get_code(err);
+    atomic_store(&opener->code, qio_error_get_code(err));
     qio_error_free(err);
     qio_address_free(addr);
     return NULL;
@@ -224,7 +224,7 @@ TEST(a_close_ends_the_look_up)
     names_wait_held(1);
     CHECK_INT(qio_channel_close((QIOChannel *)opener.ioc, NULL), ==, 0);
     pthread_join(thread, NULL);
-    CHECK_INT(opener.code, ==, QIO_ERROR_CANCELLED);
+    CHECK_INT(atomic_load(&opener.code), ==, QIO_ERROR_CANCELLED);
     names_release();
     names_settle();
     qio_object_unref(opener.ioc);
@@ -241,12 +241,12 @@ TEST(a_signal_ends_the_look_up)
     CHECK_INT(sigaction(SIGUSR1, &action, NULL), ==, 0);
     CHECK_INT(pthread_create(&thread, NULL, connect_to_slow, &opener), ==, 0);
     names_wait_held(1);
-    while (atomic_load((_Atomic QIOErrorCode *)&opener.code) == 0) {
+    while (atomic_load(&opener.code) == 0) {
         pthread_kill(thread, SIGUSR1);
         sched_yield();
     }
     pthread_join(thread, NULL);
-    CHECK_INT(opener.code, ==, QIO_ERROR_INTR);
+    CHECK_INT(atomic_load(&opener.code), ==, QIO_ERROR_INTR);
     names_release();
     names_settle();
     qio_object_unref(opener.ioc);
