@@ -292,22 +292,22 @@ static int websock_shutdown(QIOChannel *ioc, QIOChannelShutdown how, Error **err
 {
     QIOChannelWebsock *ws = (QIOChannelWebsock *)ioc;
     QIOChannel *below = qio_layer_below(ioc);
+    bool open;
 
     if (!qio_ws_enter(ws, errp)) {
         return -1;
     }
-    if (how != QIO_CHANNEL_SHUTDOWN_READ) {
-        if (ws->phase == QIO_WS_OPEN) {
-            qio_ws_due_close(ws, QIO_WS_CLOSE_NORMAL, NULL, 0);
-        }
-        ws->out.closed = true;
+    /* Without hands shaken there are no frames that could tell the other side. */
+    open = ws->phase == QIO_WS_OPEN;
+    if (open && how != QIO_CHANNEL_SHUTDOWN_READ) {
+        qio_ws_due_close(ws, QIO_WS_CLOSE_NORMAL, NULL, 0);
     }
-    if (how != QIO_CHANNEL_SHUTDOWN_WRITE) {
+    if (open && how != QIO_CHANNEL_SHUTDOWN_WRITE) {
         ws->in.shut = true;
     }
     ws->kick = true;
     qio_ws_leave(ws);
-    return how == QIO_CHANNEL_SHUTDOWN_WRITE || !below
+    return (open && how == QIO_CHANNEL_SHUTDOWN_WRITE) || !below
         ? 0 : qio_channel_shutdown(below, how, errp);
 }
 

@@ -100,6 +100,17 @@ static int read_head(QIOChannelWebsock *ws, Error **errp)
     return ret;
 }
 
+/* Takes what has come behind a request that is refused: a socket that is closed with unread bytes
+ * resets the connection, and takes the answer with it. */
+static void drop_unread(QIOChannelWebsock *ws)
+{
+    int fills = 0;
+
+    do {
+        ws->in.start = ws->in.end = 0;
+    } while (fills++ < QIO_WS_FILLS_MAX && qio_ws_fill(ws, NULL, NULL) > 0);
+}
+
 static int take_step(QIOChannelWebsock *ws, Error **errp)
 {
     int ret;
@@ -122,6 +133,7 @@ static int take_step(QIOChannelWebsock *ws, Error **errp)
     case QIO_WS_REFUSING:
         ret = qio_ws_flush(ws, errp);
         if (ret == 0) {
+            drop_unread(ws);
             qio_error_propagate(errp, g_steal_pointer(&ws->refusal));
             return -1;
         }

@@ -315,6 +315,11 @@ static ssize_t fill_or_fail(QIOChannelWebsock *ws, const struct iovec *direct)
     Error *err = NULL;
     ssize_t n;
 
+    /* A peer that sends nothing but pings keeps nobody here: the others have their turn. */
+    if (++ws->in.fills > QIO_WS_FILLS_MAX) {
+        ws->kick = true;
+        return 0;
+    }
     /* A pong goes before one waits for more. */
     if (qio_ws_pending(ws)) {
         qio_ws_flush(ws, NULL);
@@ -334,6 +339,7 @@ static ssize_t fill_or_fail(QIOChannelWebsock *ws, const struct iovec *direct)
 
 bool qio_ws_input_ready(QIOChannelWebsock *ws)
 {
+    ws->in.fills = 0;
     while (next(ws) == NEXT_NOTHING) {
         if (fill_or_fail(ws, NULL) == 0) {
             return ws->failure != NULL;
@@ -445,6 +451,7 @@ ssize_t qio_ws_take(QIOChannelWebsock *ws, uint8_t *buf, size_t len, int *opcode
     size_t got = 0;
 
     *fin = false;
+    in->fills = 0;
     for (;;) {
         Next what = next(ws);
 

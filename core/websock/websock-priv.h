@@ -19,6 +19,7 @@
 
 enum {
     QIO_WS_INPUT_SIZE = 16 * 1024,          /* read at once, and held at most */
+    QIO_WS_FILLS_MAX = 64,                  /* reads that one try makes for want of payload */
     QIO_WS_FRAME_MAX = 64 * 1024,           /* payload that one frame takes on its way out */
     QIO_WS_FRAGMENTS_MAX = 1024,
     QIO_WS_MESSAGE_MAX = 16 * 1024 * 1024,
@@ -73,6 +74,7 @@ typedef struct QIOWsInput {
     uint8_t opcode;         /* of the message */
     uint8_t event;          /* opcode of a control frame that is to be reported, 0 = none */
     uint8_t control_len, control_at;
+    unsigned fills;         /* reads of this try */
     unsigned fragments;
     uint64_t left, done;    /* of the frame's payload */
     uint64_t message_len;

@@ -233,6 +233,20 @@ TEST(ws_shutdown_of_writing_begins_the_end)
     drop_ws(a, b);
 }
 
+TEST(ws_shutdown_before_hands_are_shaken)
+{
+    QIOChannel *a, *b;
+    QIOChannelWebsock *ws;
+    char byte;
+
+    pair(&a, &b);
+    ws = ws_new(a, NULL, true);
+    CHECK_INT(qio_channel_shutdown(QIO_CHANNEL(ws), QIO_CHANNEL_SHUTDOWN_WRITE, NULL), ==, 0);
+    CHECK_INT(qio_channel_read(b, &byte, 1, NULL), ==, 0);
+    qio_object_unref(ws);
+    drop(a, b);
+}
+
 /* ---- a peer that goes away ---- */
 
 static int by_read(QIOChannel *ioc, Error **errp)

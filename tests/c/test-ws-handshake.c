@@ -320,6 +320,30 @@ TEST(ws_server_takes_frames_behind_the_request)
     qio_object_unref(s);
 }
 
+/* A request that is too long is answered, though not all of it was read: over a socket that would
+ * otherwise be reset. */
+TEST(ws_server_answers_before_it_has_read_all)
+{
+    QIOChannel *a, *b;
+    QIOChannelWebsock *ws;
+    static char request[30000], answer[1024];
+    ssize_t got = 0, n;
+
+    memset(request, 'x', sizeof(request));
+    pair(&a, &b);
+    ws = ws_new(a, NULL, true);
+    qio_object_unref(a);
+    CHECK_INT(write(fd_of(b), request, sizeof(request)), ==, sizeof(request));
+    CHECK_INT(qio_channel_handshake(QIO_CHANNEL(ws), -1, false, NULL), ==, -1);
+    qio_object_unref(ws);
+    while ((n = read(fd_of(b), answer + got, sizeof(answer) - (size_t)got)) > 0) {
+        got += n;
+    }
+    CHECK_INT(n, ==, 0);
+    CHECK_MEM(answer, "HTTP/1.1 431 ", 13);
+    qio_object_unref(b);
+}
+
 /* ---- the program decides ---- */
 
 static QIOChannelWebsock *asking(Scripted *s, const char *more)
