@@ -401,6 +401,20 @@ static int tls_bye(QIOChannel *ioc, Error **errp)
     return ret;
 }
 
+void qio_channel_tls_handshake(QIOChannelTls *tls, QIOTaskFunc func, gpointer opaque,
+                               GDestroyNotify destroy)
+{
+    qio_task_unref(qio_channel_handshake_task(&tls->parent, tls->handshake_ms, NULL, func, opaque,
+                                              destroy));
+}
+
+QIOTask *qio_channel_tls_bye(QIOChannelTls *tls, int timeout_ms, AioContext *ctx,
+                             QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy)
+{
+    return qio_channel_steps_task(&tls->parent, tls_bye, G_IO_IN, timeout_ms, ctx, func, opaque,
+                                  destroy);
+}
+
 static void shutdown_locked(QIOChannelTls *tls, QIOChannelShutdown how)
 {
     if (how != QIO_CHANNEL_SHUTDOWN_WRITE) {

@@ -14,6 +14,7 @@
  *    qio_channel_bye() push it out.  close sends close_notify if that goes without waiting.
  *  - One reader, one writer and a loop may be in it at once, also during a change of keys.
  *  - Renegotiation is refused.  A forked child gets FORKED.
+ *  - Keys are written to a log only if the environment names one in SSLKEYLOGFILE, by GnuTLS.
  */
 #ifndef QIO_CHANNEL_TLS_H
 #define QIO_CHANNEL_TLS_H
@@ -59,6 +60,22 @@ QIOChannelTls *qio_channel_tls_new_server(QIOChannel *master, QIOTlsCreds *creds
  */
 QIOChannelTls *qio_channel_tls_new_options(QIOChannel *master, QIOTlsCreds *creds,
                                            const QIOOptions *options, bool server, Error **errp);
+
+/** qio_channel_tls_handshake: qio_channel_handshake() as an operation in the main loop, within the
+ * key handshake-timeout in all; qio_channel_handshake_task() has a context and a deadline of its
+ * own.  @destroy frees @opaque. */
+void qio_channel_tls_handshake(QIOChannelTls *ioc, QIOTaskFunc func, gpointer opaque,
+                               GDestroyNotify destroy);
+/**
+ * qio_channel_tls_bye:
+ * @timeout_ms: in all; -1 = none
+ * @ctx ... @destroy: as qio_task_new()
+ *
+ * qio_channel_bye() as an operation: what is held back, close_notify, and the peer's.
+ * Returns: a task, one reference to the caller
+ */
+QIOTask *qio_channel_tls_bye(QIOChannelTls *ioc, int timeout_ms, AioContext *ctx,
+                             QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy);
 
 /**
  * qio_channel_tls_get_str:

@@ -10,31 +10,6 @@
 
 #include <string.h>
 
-static bool check_open(QIOChannelTls *tls, Error **errp)
-{
-    if (tls->state == QIO_TLS_OPEN) {
-        return true;
-    }
-    if (tls->failure) {
-        qio_error_propagate(errp, qio_error_copy(tls->failure));
-    } else {
-        qio_error_set(errp, QIO_ERROR_INVAL, "the TLS handshake has not been done yet");
-    }
-    return false;
-}
-
-static int enter_open(QIOChannelTls *tls, Error **errp)
-{
-    if (qio_tls_enter_now(tls, errp) < 0) {
-        return -1;
-    }
-    if (!check_open(tls, errp)) {
-        qio_tls_leave(tls);
-        return -1;
-    }
-    return 0;
-}
-
 /* ---- text ---- */
 
 static char *get_version(QIOChannelTls *tls)
@@ -148,7 +123,7 @@ ssize_t qio_channel_tls_get_str(QIOChannelTls *tls, const char *key, char *buf, 
         set_unknown_key(key, errp);
         return -1;
     }
-    if (enter_open(tls, errp) < 0) {
+    if (qio_tls_enter_open(tls, errp) < 0) {
         return -1;
     }
     text = texts[i].get(tls);
@@ -165,7 +140,7 @@ ssize_t qio_channel_tls_get_peer_certificate(QIOChannelTls *tls, unsigned index,
     unsigned count = 0;
     ssize_t n = 0;
 
-    if (enter_open(tls, errp) < 0) {
+    if (qio_tls_enter_open(tls, errp) < 0) {
         return -1;
     }
     chain = gnutls_certificate_get_peers(tls->session, &count);
@@ -188,7 +163,7 @@ int qio_channel_tls_export(QIOChannelTls *tls, const char *label, const void *co
                                                                                    : "context");
         return -1;
     }
-    if (enter_open(tls, errp) < 0) {
+    if (qio_tls_enter_open(tls, errp) < 0) {
         return -1;
     }
     rc = gnutls_prf_rfc5705(tls->session, strlen(label), label, context_len, context, len, buf);
@@ -204,7 +179,7 @@ int qio_channel_tls_rekey(QIOChannelTls *tls, Error **errp)
 {
     int rc;
 
-    if (enter_open(tls, errp) < 0) {
+    if (qio_tls_enter_open(tls, errp) < 0) {
         return -1;
     }
     if (gnutls_protocol_get_version(tls->session) < GNUTLS_TLS1_3) {

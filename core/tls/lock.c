@@ -25,8 +25,9 @@ void qio_tls_lock_destroy(QIOTlsLock *lock)
     pthread_mutex_destroy(&lock->mutex);
 }
 
-/* Returns: 0, QIO_CHANNEL_ERR_BLOCK, or -1 when it is one's own.  The mutex is held. */
-static int await_turn(QIOTlsLock *lock)
+/* Returns: 0, QIO_CHANNEL_ERR_BLOCK (not to the patient), or -1 when it is one's own.  The mutex is
+ * held. */
+static int await_turn(QIOTlsLock *lock, bool patient)
 {
     int ret = 0;
 
@@ -34,7 +35,7 @@ static int await_turn(QIOTlsLock *lock)
     while (lock->held && ret == 0) {
         if (pthread_equal(lock->owner, pthread_self())) {
             ret = -1;
-        } else if (lock->calling_out) {
+        } else if (lock->calling_out && !patient) {
             lock->turned_away = true;
             ret = QIO_CHANNEL_ERR_BLOCK;
         } else {
@@ -45,7 +46,7 @@ static int await_turn(QIOTlsLock *lock)
     return ret;
 }
 
-int qio_tls_enter(QIOChannelTls *tls, Error **errp)
+static int enter(QIOChannelTls *tls, bool patient, Error **errp)
 {
     QIOTlsLock *lock = &tls->lock;
     int ret = 0;
@@ -57,7 +58,7 @@ int qio_tls_enter(QIOChannelTls *tls, Error **errp)
     }
     pthread_mutex_lock(&lock->mutex);
     if (G_UNLIKELY(lock->held)) {
-        ret = await_turn(lock);
+        ret = await_turn(lock, patient);
     }
     if (G_LIKELY(ret == 0)) {
         lock->held = true;
@@ -71,15 +72,28 @@ int qio_tls_enter(QIOChannelTls *tls, Error **errp)
     return ret;
 }
 
-int qio_tls_enter_now(QIOChannelTls *tls, Error **errp)
+int qio_tls_enter(QIOChannelTls *tls, Error **errp)
 {
-    int ret = qio_tls_enter(tls, errp);
+    return enter(tls, false, errp);
+}
 
-    if (ret == QIO_CHANNEL_ERR_BLOCK) {
-        qio_error_set(errp, QIO_ERROR_BUSY, "a function of the program is called in the handshake");
-        ret = -1;
+int qio_tls_enter_open(QIOChannelTls *tls, Error **errp)
+{
+    bool open = tls->state == QIO_TLS_OPEN;
+    int ret = enter(tls, open, errp);
+
+    if (ret == 0 && tls->state == QIO_TLS_OPEN) {
+        return 0;
     }
-    return ret;
+    if (ret == 0 && tls->failure) {
+        qio_error_propagate(errp, qio_error_copy(tls->failure));
+    } else if (ret != -1) {
+        qio_error_set(errp, QIO_ERROR_INVAL, "the TLS handshake has not been done yet");
+    }
+    if (ret == 0) {
+        qio_tls_leave(tls);
+    }
+    return -1;
 }
 
 void qio_tls_leave(QIOChannelTls *tls)

@@ -150,7 +150,7 @@ struct QIOChannelTls {
     QIOTlsLock lock;
     bool kick;                      /* when the lock is let go: everybody looks again */
     gnutls_session_t session;
-    QIOTlsState state;
+    _Atomic QIOTlsState state;      /* changed under the lock */
     bool verified;                  /* the peer's certificate, in this handshake */
     Error *failure;                 /* of the handshake: every transfer gives it */
     Error *call_error;              /* what a function below GnuTLS failed with */
@@ -219,8 +219,9 @@ void qio_tls_lock_destroy(QIOTlsLock *lock);
 /* Takes the lock.  Returns: 0; QIO_CHANNEL_ERR_BLOCK while the holder calls a function of the
  * program; -1: BUSY (that function comes back to its own channel), FORKED */
 int qio_tls_enter(QIOChannelTls *tls, Error **errp);
-/* For who cannot come again: BUSY instead of ERR_BLOCK. */
-int qio_tls_enter_now(QIOChannelTls *tls, Error **errp);
+/* For questions about what was agreed, which cannot come again: waits when the hands are shaken.
+ * Returns: 0, -1 (INVAL: they are not; what the handshake failed with; as above) */
+int qio_tls_enter_open(QIOChannelTls *tls, Error **errp);
 void qio_tls_leave(QIOChannelTls *tls);
 /* Around the call of a function of the program, by who holds the lock. */
 void qio_tls_call_out(QIOChannelTls *tls, bool begin);
