@@ -300,3 +300,24 @@ PyObject *qiopy_flush(QioObject *self)
         return NULL;
     }
 }
+
+/* The word of the end may be held back as anything that is written. */
+PyObject *qiopy_shutdown(QioObject *self, uint32_t how)
+{
+    QioPatience patience = writing(self, QIO_TIMEOUT_DEFAULT, false);
+    PyThreadState *unlocked = qiopy_unlock(self, 0);
+    qioh_error error;
+    int32_t status;
+
+    qiopy_error_init(&error);
+    status = qioh_channel_shutdown(self->h.channel, how, &error);
+    qiopy_relock(self, unlocked, -1, NULL);
+    if (status < 0) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    if (how != QIOH_SHUTDOWN_READ && qiopy_push_out(&patience, 0) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}

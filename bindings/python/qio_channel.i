@@ -41,7 +41,6 @@
   qiopy_leave();
 }
 %enddef
-%unlocked(shutdown)
 %unlocked(cancel)
 %unlocked(set_delay)
 %unlocked(set_cork)
@@ -169,7 +168,7 @@
 
 /* ---- state; those without a body are the ABI's own ---- */
 
-%method(qioh_channel, shutdown, shutdown, "($self, how, /)",
+%method(qioh_channel, x_shutdown, shutdown, "($self, how, /)",
         "End a direction: \"read\", \"write\", \"both\", or a socket.SHUT_ constant.")
 %method(qioh_channel, cancel, cancel, "($self, condition=5, /)",
         "Interrupt who waits for the condition (IN|OUT by default): AbortedError.")
@@ -200,11 +199,11 @@
 %method(qioh_channel, x_exit_status, _exit_status, "($self, /)", "")
 %method_kw(qioh_channel, x_wait_exit, _wait_exit, "($self, /, timeout)", "")
 
-%apply qioh_status NOTHING { qioh_status shutdown, qioh_status cancel, qioh_status set_delay,
+%apply qioh_status NOTHING { qioh_status cancel, qioh_status set_delay,
                              qioh_status set_cork, qioh_status set_name, qioh_status kill };
 
 %extend qioh_channel {
-  qioh_status shutdown(uint32_t how, qioh_error *error);
+  PyObject *x_shutdown(QioObject *SELF, uint32_t how) { return qiopy_shutdown(SELF, how); }
   qioh_status cancel(uint32_t condition = QIOH_IN | QIOH_OUT, qioh_error *error);
   qioh_status set_delay(QioBool enabled, qioh_error *error);
   qioh_status set_cork(QioBool enabled, qioh_error *error);

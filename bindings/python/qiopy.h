@@ -284,6 +284,7 @@ PyObject *qiopy_write_all(QioObject *self, const void *buf, size_t len, QioTimeo
 PyObject *qiopy_writev(QioObject *self, PyObject *buffers, bool all, QioTimeout timeout);
 PyObject *qiopy_pwrite(QioObject *self, const void *buf, size_t len, int64_t offset);
 PyObject *qiopy_flush(QioObject *self);
+PyObject *qiopy_shutdown(QioObject *self, uint32_t how);
 PyObject *qiopy_send_fds(QioObject *self, const void *buf, size_t len, PyObject *fds,
                          QioTimeout timeout);
 

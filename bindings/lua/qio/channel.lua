@@ -395,7 +395,10 @@ function Channel:shutdown(how)
   check_channel(self, "shutdown")
   how = check.choice(how == nil and "both" or how, 1, "shutdown", HOW,
                      '"read", "write" or "both"')
-  return ok_or_error(core.channel_shutdown(self, how))
+  local ok, msg, code = core.channel_shutdown(self, how)
+  if not ok then return nil, msg, code end
+  if how ~= core.SHUTDOWN_READ then return push_out(self) end     -- the word of the end
+  return true
 end
 
 local WHENCE = { set = 0, cur = 1, ["end"] = 2 }
