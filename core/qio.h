@@ -19,6 +19,7 @@
 #include <qio/net-listener.h>
 #include <qio/object.h>
 #include <qio/options.h>
+#include <qio/relay.h>
 #include <qio/task.h>
 #include <qio/tls-creds.h>
 #include <qio/uri.h>

@@ -148,6 +148,11 @@ static inline int qio_direct_pipe2(int *fds, int flags)
     return pipe2(fds, flags);
 }
 
+static inline ssize_t qio_direct_splice(int from, int to, size_t len, unsigned int flags)
+{
+    return splice(from, NULL, to, NULL, len, flags);
+}
+
 static inline int qio_direct_dup3(int from, int to, int flags)
 {
     return dup3(from, to, flags);

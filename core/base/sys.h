@@ -75,6 +75,7 @@
     X(int, open, (const char *path, int flags, mode_t mode), (path, flags, mode)) \
     X(int, fcntl, (int fd, int command, long arg), (fd, command, arg)) \
     X(int, pipe2, (int *fds, int flags), (fds, flags)) \
+    X(ssize_t, splice, (int from, int to, size_t len, unsigned int flags), (from, to, len, flags)) \
     X(int, dup3, (int from, int to, int flags), (from, to, flags)) \
     X(int, access, (const char *path, int mode), (path, mode)) \
     X(off_t, lseek, (int fd, off_t offset, int whence), (fd, offset, whence)) \

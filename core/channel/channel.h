@@ -109,6 +109,9 @@ struct QIOChannel {
  * @io_handshake: one step of what has to come before the first byte, without waiting: 0 done, 1 a
  *   request of the peer waits for the program's answer, QIO_CHANNEL_ERR_BLOCK (then @io_poll of
  *   G_IO_IN names what to wait for), -1; NULL = there is no such thing.
+ * @io_splice_fd: the descriptor that reads (G_IO_IN) or writes (G_IO_OUT) go to as they are, and in
+ *   which splice(2) does not wait until this is called again without @begin; -1 = there is none
+ *   now.  NULL = the class does not just pass bytes on.
  * @io_bye: one step of the orderly end: what is held back, the word of the end, and the peer's;
  *   results as @io_handshake.
  */
@@ -142,7 +145,8 @@ struct QIOChannelClass {
     int (*io_handshake)(QIOChannel *ioc, Error **errp);
     int (*io_bye)(QIOChannel *ioc, Error **errp);
     int (*io_close_step)(QIOChannel *ioc, int64_t deadline_ns, int *fd, int64_t *until_ns);
-    gpointer reserved[3];
+    int (*io_splice_fd)(QIOChannel *ioc, GIOCondition condition, bool begin);
+    gpointer reserved[2];
 };
 
 /* ---- features and name ---- */

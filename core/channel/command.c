@@ -166,6 +166,17 @@ static int command_advance(QIOChannel *ioc, GIOCondition condition)
     return (int)ready;
 }
 
+static int command_splice_fd(QIOChannel *ioc, GIOCondition condition, bool begin)
+{
+    QIOChannelCommand *cioc = COMMAND(ioc);
+
+    /* The class has to see what goes through a terminal. */
+    if (!begin || cioc->pty) {
+        return -1;
+    }
+    return qio_nonblock_splice_fd(condition == G_IO_IN ? &cioc->in.nb : &cioc->out.nb);
+}
+
 /* ---- ending ---- */
 
 static int type_end(QIOChannelCommand *cioc, Error **errp)
@@ -286,6 +297,7 @@ static void command_class_init(ObjectClass *klass, void *data)
     ioc_class->io_writev = command_writev;
     ioc_class->io_poll = command_poll;
     ioc_class->io_advance = command_advance;
+    ioc_class->io_splice_fd = command_splice_fd;
     ioc_class->io_shutdown = command_shutdown;
     ioc_class->io_close = command_close;
     ioc_class->io_close_wait = command_close_wait;

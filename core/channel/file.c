@@ -106,6 +106,11 @@ static int file_advance(QIOChannel *ioc, GIOCondition condition)
     return (int)qio_nonblock_ready(NONBLOCK(ioc), condition);
 }
 
+static int file_splice_fd(QIOChannel *ioc, GIOCondition condition, bool begin)
+{
+    return begin ? qio_nonblock_splice_fd(NONBLOCK(ioc)) : -1;
+}
+
 static int file_close(QIOChannel *ioc, Error **errp)
 {
     if (qio_nonblock_close(NONBLOCK(ioc)) < 0) {
@@ -142,6 +147,7 @@ static void file_class_init(ObjectClass *klass, void *data)
     ioc_class->io_get_size = file_get_size;
     ioc_class->io_poll = file_poll;
     ioc_class->io_advance = file_advance;
+    ioc_class->io_splice_fd = file_splice_fd;
     ioc_class->io_close = file_close;
     ioc_class->io_take_fd = file_take_fd;
 }

@@ -366,3 +366,10 @@ GIOCondition qio_nonblock_ready(QIONonblock *nb, GIOCondition condition)
     }
     return condition & nb->lacking;
 }
+
+int qio_nonblock_splice_fd(QIONonblock *nb)
+{
+    int mode = atomic_load_explicit(&nb->mode, memory_order_relaxed);
+
+    return mode == QIO_NONBLOCK_ALWAYS || mode == QIO_NONBLOCK_FLAG ? nb->io_fd : -1;
+}

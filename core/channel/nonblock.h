@@ -53,6 +53,9 @@ int qio_nonblock_half_close(QIONonblock *nb, bool writing);
 ssize_t qio_nonblock_readv(QIONonblock *nb, const struct iovec *iov, size_t niov);
 ssize_t qio_nonblock_writev(QIONonblock *nb, const struct iovec *iov, size_t niov);
 
+/* The descriptor that splice(2) may use, since it never waits in it; -1 = none. */
+int qio_nonblock_splice_fd(QIONonblock *nb);
+
 /* Which of the conditions hold whatever poll says. */
 GIOCondition qio_nonblock_ready(QIONonblock *nb, GIOCondition condition);
 

@@ -17,6 +17,9 @@ struct QIOChannelSocket {
     QIOChannel parent;
     _Atomic int fd;
     int family;                         /* AF_UNSPEC until there was a descriptor */
+    bool shared;                        /* came from outside: others may have it too */
+    uint8_t splicing;                   /* ways in which io_splice_fd was begun */
+    bool flag_set;                      /* O_NONBLOCK, by io_splice_fd */
     socklen_t local_len;                /* 0 = not known */
     socklen_t remote_len;
     struct sockaddr_storage local;      /* as of connect, listen, accept */

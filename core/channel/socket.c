@@ -153,6 +153,51 @@ static int socket_take_fd(QIOChannel *ioc, Error **errp)
     return fd;
 }
 
+/* ---- splice ---- */
+
+static bool is_stream(int fd)
+{
+    int type = 0;
+    socklen_t len = sizeof(type);
+
+    return sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+}
+
+/* splice has no MSG_DONTWAIT: O_NONBLOCK is set meanwhile if the socket is the library's own. */
+static bool begin_splice(QIOChannelSocket *sioc)
+{
+    int flags = sys_fcntl(sioc->fd, F_GETFL, 0);
+
+    if (flags < 0 || !is_stream(sioc->fd)) {
+        return false;
+    }
+    if (!(flags & O_NONBLOCK)) {
+        if (sioc->shared || qio_socket_set_nonblocking(sioc->fd, true) < 0) {
+            return false;
+        }
+        sioc->flag_set = true;
+    }
+    return true;
+}
+
+static int socket_splice_fd(QIOChannel *ioc, GIOCondition condition, bool begin)
+{
+    QIOChannelSocket *sioc = SOCKET(ioc);
+
+    if (!begin) {
+        if (--sioc->splicing == 0 && sioc->flag_set) {
+            qio_socket_set_nonblocking(sioc->fd, false);
+            sioc->flag_set = false;
+        }
+        return -1;
+    }
+    if (sioc->splicing == 0 && !begin_splice(sioc)) {
+        return -1;
+    }
+    sioc->splicing++;
+    return sioc->fd;
+}
+
 static void socket_instance_init(Object *obj)
 {
     SOCKET(obj)->fd = -1;
@@ -172,6 +217,7 @@ static void socket_class_init(ObjectClass *klass, void *data)
     ioc_class->io_readv = socket_readv;
     ioc_class->io_writev = socket_writev;
     ioc_class->io_close = socket_close;
+    ioc_class->io_splice_fd = socket_splice_fd;
     ioc_class->io_shutdown = socket_shutdown;
     ioc_class->io_set_cork = socket_set_cork;
     ioc_class->io_set_delay = socket_set_delay;
@@ -269,6 +315,7 @@ static int open_fd_inside(QIOChannelSocket *ioc, int fd, Error **errp)
         qio_error_set_errno(errp, errno, "cannot make the listening socket %d non-blocking", fd);
         return -1;
     }
+    ioc->shared = true;
     qio_socket_adopt(ioc, fd, family);
     if (qio_socket_is_listening(fd)) {
         qio_channel_set_feature(&ioc->parent, QIO_CHANNEL_FEATURE_LISTEN);

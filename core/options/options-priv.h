@@ -25,6 +25,7 @@ typedef enum QIOOptionFor {
     QIO_FOR_TLS = 24,           /* a TLS channel */
     QIO_FOR_CREDS,              /* its credentials */
     QIO_FOR_WS,
+    QIO_FOR_RELAY,              /* no part of a URI */
 } QIOOptionFor;
 
 #define QIO_FOR_BIT(use) (1u << (use))

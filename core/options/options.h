@@ -31,6 +31,7 @@
  *   exec          arg*; env* = NAME=value (the whole environment; empty = none at all); cwd;
  *                 stderr = inherit, null, merge, pipe; stderr-fd (not in a URI); close-timeout
  *                 (seconds, default 5); pty (on: a terminal of its own); rows, columns (of it)
+ * and of a relay (qio/relay.h): buffer, limit (bytes), idle-timeout (seconds)
  */
 #ifndef QIO_OPTIONS_H
 #define QIO_OPTIONS_H

@@ -176,6 +176,13 @@ static ssize_t message_sendmsg(int fd, const struct msghdr *msg, int flags)
     return below->sendmsg(fd, &less, flags);
 }
 
+static ssize_t short_splice(int from, int to, size_t len, unsigned int flags)
+{
+    Strike now = strike(SEAM_splice);
+
+    return now.number != 0 ? -1 : below->splice(from, to, shorten(len, now.how), flags);
+}
+
 static int close_anyway(int fd)
 {
     Strike now = strike(SEAM_close);
@@ -248,6 +255,7 @@ void seam_install(void)
     failing.pwritev2 = vector_pwritev2;
     failing.recvmsg = message_recvmsg;
     failing.sendmsg = message_sendmsg;
+    failing.splice = short_splice;
     failing.close = close_anyway;
     failing.connect = connect_anyway;
     failing.posix_spawn = spawn_or_errno;
@@ -347,6 +355,7 @@ bool seam_is_transfer(SeamCall call)
     case SEAM_send:
     case SEAM_recvmsg:
     case SEAM_sendmsg:
+    case SEAM_splice:
         return true;
     default:
         return false;

@@ -48,8 +48,8 @@ static void take_str(const char *key, const char *value)
 TEST(register_is_in_order_and_complete)
 {
     static const char *const expected[] = {
-        "allow", "arg", "backlog", "close-timeout", "columns", "cwd", "env",
-        "handshake-timeout", "ipv4", "ipv6", "keep-alive",
+        "allow", "arg", "backlog", "buffer", "close-timeout", "columns", "cwd", "env",
+        "handshake-timeout", "idle-timeout", "ipv4", "ipv6", "keep-alive", "limit",
         "mode", "name", "nodelay", "numeric", "permissions", "pty", "raw", "rows", "speed",
         "stderr", "stderr-fd", "timeout",
         "tls-acl", "tls-alpn", "tls-anon", "tls-ca", "tls-cert", "tls-creds", "tls-crl", "tls-dir",

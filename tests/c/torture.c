@@ -53,6 +53,7 @@ static const FaultRow rows[] = {
     { SEAM_close, { EINTR, EIO } },
     { SEAM_open, { EINTR, EMFILE, ENOENT, EACCES } },
     { SEAM_fcntl, { EMFILE, EINVAL } },
+    { SEAM_splice, { EINTR, EAGAIN, EINVAL, ECONNRESET } },
     { SEAM_dup3, { EMFILE } },
     { SEAM_pipe2, { EMFILE, ENFILE } },
     { SEAM_lseek, { ESPIPE } },
