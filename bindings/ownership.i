@@ -27,6 +27,7 @@
 %newobject qioh_task_start_handshake;
 %newobject qioh_task_start_close;
 %newobject qioh_task_start_wait_exit;
+%newobject qioh_task_start_relay;
 %newobject qioh_task_take_channel;
 %delobject qioh_task_unref;
 %newobject qioh_loop_new;

@@ -16,7 +16,9 @@ import tempfile
 MAX_LINES = 650
 MAX_COLUMNS = 100
 SMALL = 40                      # a file below this may say what it owns in one line
-LINES_EXCEPTIONS = {}           # path: reason
+LINES_EXCEPTIONS = {            # path: reason
+    'core/abi/qioh-abi.h': 'one file for parsers that know no #include',
+}
 COLUMNS_EXCEPTIONS = {}         # path: reason
 
 CODE = ('.c', '.h', '.i', '.py', '.pyi', '.lua', '.sh')

@@ -183,6 +183,10 @@ typedef int32_t (*qioh_timer_fn)(qioh_watch *watch, void *user_data, qioh_error 
 /* 0 done, < 0 failed; status is the task's result */
 typedef int32_t (*qioh_task_fn)(qioh_task *task, int32_t status, void *user_data,
                                 qioh_error *error);
+/* direction 0 a to b, 1 b to a; len 0 once at the end; 0 pass on unchanged, 1 send what
+   qioh_task_put was given instead */
+typedef int32_t (*qioh_filter_fn)(qioh_task *task, uint32_t direction, const void *buf,
+                                  size_t len, void *user_data, qioh_error *error);
 typedef int32_t (*qioh_defer_fn)(qioh_loop *loop, void *user_data, qioh_error *error);
 
 /* both run inside the call that shakes hands, with the TLS channel locked: it answers them BUSY */
@@ -539,6 +543,24 @@ qioh_task *qioh_task_start_close(qioh_channel *channel, int32_t timeout_ms, qioh
    after close */
 qioh_task *qioh_task_start_wait_exit(qioh_channel *channel, qioh_loop *loop, uint64_t cookie,
                                      qioh_error *error);
+/* copies both ways until both have ended, see qio/relay.h; keys buffer, limit, idle-timeout; others
+   get BUSY on both channels meanwhile; what was read and not written is read again by the next
+   reader */
+qioh_task *qioh_task_start_relay(qioh_channel *a, qioh_channel *b, qioh_options *options,
+                                 qioh_loop *loop, uint64_t cookie, qioh_error *error);
+/* relay only, once and before the loop's next dispatch (BUSY); fn is called in dispatches, and a
+   failure of it is the task's */
+qioh_status qioh_task_set_filter(qioh_task *task, qioh_filter_fn fn, void *user_data,
+                                 qioh_release_fn release, qioh_error *error);
+/* inside the filter only: what goes on in place of the chunk; LIMIT beyond 16 MiB for one chunk */
+qioh_status qioh_task_put(qioh_task *task, const void *buf, size_t len, qioh_error *error);
+/* relay only, NOTSUP for others: bytes that the other side has accepted so far, each way; either
+   may be NULL */
+qioh_status qioh_task_get_counts(qioh_task *task, uint64_t *a_to_b, uint64_t *b_to_a,
+                                 qioh_error *error);
+/* relay only, once it has ended: bytes that the filter gave and that were not sent */
+qioh_status qioh_task_get_lost(qioh_task *task, uint64_t *a_to_b, uint64_t *b_to_a,
+                               qioh_error *error);
 /* calls fn once in a dispatch (or close) of the loop, instead of the event; BUSY when there is one
    already, or the event was reported.  Set it before the loop can report, best where it is
    dispatched */

@@ -49,13 +49,21 @@ static int32_t task_pin(qioh_task *handle, AbiTask **task, qioh_error *error)
     return abi_pin(handle, QIOH_KIND_TASK, (void **)task, error);
 }
 
-int32_t abi_task_pin(qioh_task *handle, QIOTask **task, qioh_error *error)
+int32_t abi_task_pin_in(qioh_task *handle, QIOTask **task, AbiLoop **loop, qioh_error *error)
 {
     AbiTask *object;
     int32_t status = task_pin(handle, &object, error);
 
     *task = status == 0 ? object->task : NULL;
+    *loop = status == 0 ? object->loop : NULL;
     return status;
+}
+
+int32_t abi_task_pin(qioh_task *handle, QIOTask **task, qioh_error *error)
+{
+    AbiLoop *loop;
+
+    return abi_task_pin_in(handle, task, &loop, error);
 }
 
 /* ---- being told ---- */

@@ -30,5 +30,7 @@ qioh_task *abi_task_new(QIOTask *task, AbiTaskGives gives, AbiLoop *loop, uint64
 
 /* The core's task, with the handle pinned: 0, or a code.  abi_unpin() when done. */
 int32_t abi_task_pin(qioh_task *handle, QIOTask **task, qioh_error *error);
+/* The same, with its loop. */
+int32_t abi_task_pin_in(qioh_task *handle, QIOTask **task, AbiLoop **loop, qioh_error *error);
 
 #endif

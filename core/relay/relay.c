@@ -97,7 +97,7 @@ static QIORelay *relay_of(QIOTask *task, Error **errp)
     Object *source = qio_task_get_source(task);
 
     if (!source || strcmp(G_OBJECT_TYPE_NAME(source), TYPE_QIO_RELAY) != 0) {
-        qio_error_set(errp, QIO_ERROR_INVAL, "task: it is no relay");
+        qio_error_set(errp, QIO_ERROR_NOTSUP, "task: it is no relay");
         return NULL;
     }
     return (QIORelay *)source;

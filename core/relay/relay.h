@@ -35,26 +35,26 @@ typedef int (*QIORelayFilter)(QIOTask *task, unsigned direction, const void *buf
  * Copies from @a to @b and from @b to @a.  The end of one is passed on by shutting the other's
  * writing down once everything is written, and the relay succeeds when both have ended; where
  * writing cannot be shut down by itself (a file, a buffer), the first end is the end of all, after
- * what has been read the other way is written.  A channel
- * that can only be written (a pipe) has nothing to give and is not waited for.  Descriptors that travel along are closed.  By
- * splice(2) where both are plain descriptors and no filter looks.  Any thread.
+ * what has been read the other way is written.  A channel that can only be written (a pipe) has
+ * nothing to give and is not waited for.  Descriptors that travel along are closed.  By splice(2)
+ * where both are plain descriptors and no filter looks.  Any thread.
  * Returns: a task for the caller; or NULL (INVAL; BUSY: somebody reads or writes one of them;
  * CLOSED; NOTSUP: a channel of a class without io_poll), and then @destroy has been called
  */
 QIOTask *qio_relay_start(QIOChannel *a, QIOChannel *b, const QIOOptions *options, AioContext *ctx,
                          QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy, Error **errp);
 /** qio_relay_set_filter: before the next dispatch of its loop; @destroy exactly once, also on
- * failure.  Returns: 0, or -1 (INVAL: no relay; BUSY: it has begun, or has a filter) */
+ * failure.  Returns: 0, or -1 (NOTSUP: no relay; BUSY: it has begun, or has a filter) */
 int qio_relay_set_filter(QIOTask *task, QIORelayFilter filter, gpointer opaque,
                          GDestroyNotify destroy, Error **errp);
 /** qio_relay_put: inside the filter: bytes to send in place of the chunk, at most 16 MiB for one.
- * Copies.  Returns: 0, or -1 (INVAL: not inside the filter; LIMIT; NOMEM) */
+ * Copies.  Returns: 0, or -1 (NOTSUP; INVAL: not inside the filter; LIMIT; NOMEM) */
 int qio_relay_put(QIOTask *task, const void *buf, size_t len, Error **errp);
 /** qio_relay_get_counts: bytes that were accepted by the other side so far, each way; either may
- * be NULL.  Any thread, also after the end.  Returns: 0, or -1 (INVAL: no relay) */
+ * be NULL.  Any thread, also after the end.  Returns: 0, or -1 (NOTSUP: no relay) */
 int qio_relay_get_counts(QIOTask *task, uint64_t *a_to_b, uint64_t *b_to_a, Error **errp);
 /** qio_relay_get_lost: bytes that neither side has, once it has ended: what a filter gave and was
- * not sent.  Returns: 0, or -1 (INVAL) */
+ * not sent.  Returns: 0, or -1 (NOTSUP) */
 int qio_relay_get_lost(QIOTask *task, uint64_t *a_to_b, uint64_t *b_to_a, Error **errp);
 
 G_END_DECLS

@@ -185,10 +185,10 @@ TEST(what_is_no_relay_has_no_counts)
     Error *err = NULL;
 
     CHECK_INT(qio_relay_get_counts(task, &count, NULL, &err), ==, -1);
-    CHECK_INT(code_of(err), ==, QIO_ERROR_INVAL);
+    CHECK_INT(code_of(err), ==, QIO_ERROR_NOTSUP);
     err = NULL;
     CHECK_INT(qio_relay_put(task, "x", 1, &err), ==, -1);
-    CHECK_INT(code_of(err), ==, QIO_ERROR_INVAL);
+    CHECK_INT(code_of(err), ==, QIO_ERROR_NOTSUP);
     qio_task_cancel(task);
     qio_task_unref(task);
     qio_aio_context_unref(ctx);

@@ -92,6 +92,8 @@ class Scene:
             return self.tls_channel()
         if parameter.type == 'qioh_channel *' and function.name.startswith('qioh_channel_ws_'):
             return self.ws_channel(function.name)
+        if parameter.name == 'b':
+            return self.peer
         if '_new_tls_' in function.name and parameter.type == 'qioh_creds *':
             server = PskServer()
             creds = server.creds if function.name.endswith('server') else psk_client()
@@ -161,6 +163,7 @@ class Scene:
         if (function.name, parameter.name) in special:
             return special[function.name, parameter.name]
         return {
+            'a_to_b': self.buffer, 'b_to_a': self.buffer,
             'buf': self.buffer, 'key': lambda: b'name', 'value': lambda: b'x',
             'len': lambda: 8, 'cap': lambda: 4 if 'events' in function.name else 64,
             'iov': self.iovec, 'niov': lambda: 1, 'delims': self.iovec, 'ndelims': lambda: 1,
