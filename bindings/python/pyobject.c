@@ -392,5 +392,5 @@ int qiopy_init(PyObject *dict, PyMethodDef *const methods[QIO_TYPES])
             return -1;
         }
     }
-    return qiopy_fd_init(dict);
+    return qiopy_fd_init(dict) < 0 ? -1 : qiopy_relay_init(dict);
 }

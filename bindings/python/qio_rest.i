@@ -41,6 +41,7 @@
            "Call fn() after so many seconds, then every so many until it returns False.")
 %method_kw(qioh_loop, x_defer, defer, "($self, /, fn)",
            "Call fn() once in the next turn.  Any thread.")
+%method(qioh_loop, x_relay, _relay, "($self, a, b, options, filter, fn, /)", "")
 %method(qioh_watch, x_remove, remove, "($self, /)", "End the watch; a second time does nothing.")
 
 %apply qioh_status NOTHING { qioh_status quit, qioh_status wakeup };
@@ -58,6 +59,9 @@
   PyObject *x_add_timer(QioObject *SELF, PyObject *after, PyObject *fn, PyObject *every = Py_None) {
     return qiopy_loop_add_timer(SELF, after, fn, every); }
   PyObject *x_defer(QioObject *SELF, PyObject *fn) { return qiopy_loop_defer(SELF, fn); }
+  PyObject *x_relay(QioObject *SELF, PyObject *a, PyObject *b, qioh_options *options,
+                    PyObject *filter, PyObject *fn) {
+    return qiopy_loop_relay(SELF, a, b, options, filter, fn); }
 }
 %extend qioh_watch {
   PyObject *x_remove(QioObject *SELF) { return qiopy_watch_remove(SELF); }

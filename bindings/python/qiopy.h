@@ -407,4 +407,11 @@ PyObject *qiopy_loop_add_timer(QioObject *self, PyObject *after, PyObject *fn, P
 PyObject *qiopy_loop_defer(QioObject *self, PyObject *fn);
 PyObject *qiopy_watch_remove(QioObject *self);
 
+/* ---- relays (pyrelay.c) ---- */
+
+int qiopy_relay_init(PyObject *dict);
+/* A relay that runs in the loop; filter may be None; fn is called without arguments at its end. */
+PyObject *qiopy_loop_relay(QioObject *self, PyObject *a, PyObject *b, qioh_options *options,
+                           PyObject *filter, PyObject *fn);
+
 #endif

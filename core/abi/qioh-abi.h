@@ -549,7 +549,7 @@ qioh_task *qioh_task_start_wait_exit(qioh_channel *channel, qioh_loop *loop, uin
 qioh_task *qioh_task_start_relay(qioh_channel *a, qioh_channel *b, qioh_options *options,
                                  qioh_loop *loop, uint64_t cookie, qioh_error *error);
 /* relay only, once and before the loop's next dispatch (BUSY); fn is called in dispatches, and a
-   failure of it is the task's */
+   failure of it ends the relay, with that error, as well as the dispatch */
 qioh_status qioh_task_set_filter(qioh_task *task, qioh_filter_fn fn, void *user_data,
                                  qioh_release_fn release, qioh_error *error);
 /* inside the filter only: what goes on in place of the chunk; LIMIT beyond 16 MiB for one chunk */

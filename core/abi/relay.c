@@ -4,7 +4,7 @@
  *
  * Owns: AbiFilter, the trampoline of a filter.  Rules: a filter holds a reference on the task's
  * handle, so that it is called with one that is alive; a filter that fails ends its relay, which
- * has the error, and not the dispatch that ran it.  Any thread.
+ * has the error, and as every callback the dispatch that ran it.  Any thread.
  */
 #include <qio/relay.h>
 #include "abi/channel.h"
@@ -74,7 +74,7 @@ static int call_filter(QIOTask *task, unsigned direction, const void *buf, size_
 
     abi_callback_begin(filter->loop, &error);
     result = filter->fn(filter->handle, direction, buf, len, filter->user_data, &error);
-    abi_callback_end(filter->loop, 0, &error);
+    abi_callback_end(filter->loop, MIN(result, 0), &error);
     return result < 0 ? abi_give_error(errp, result, &error) : result > 0;
 }
 

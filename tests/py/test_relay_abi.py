@@ -18,6 +18,7 @@ class World:
         self.events = (STRUCTS['qioh_event'] * 8)()
         self.keep = []
         self.released = 0
+        self.dispatched = []
         self.near, self.ends = zip(*(self.pair() for _ in range(2)))
         self.task = None
 
@@ -52,7 +53,7 @@ class World:
         while True:
             for event in self.next():
                 if event.kind == CONST.QIOH_EV_DISPATCH:
-                    assert lib.qioh_loop_dispatch(self.loop, 0, None) >= 0
+                    self.dispatched.append(lib.qioh_loop_dispatch(self.loop, 0, None))
                 elif event.kind == CONST.QIOH_EV_TASK:
                     assert (event.cookie, event.task) == (COOKIE, self.task)
                     return event.status
@@ -178,6 +179,7 @@ def test_a_filter_that_fails_gives_the_task_its_error(world):
     assert world.filter(fail) == 0
     world.write(world.near[0], b'hello')
     assert world.ended() == CONST.QIOH_E_PROTOCOL
+    assert world.dispatched[-1] == CONST.QIOH_E_PROTOCOL        # as with every callback
     error = new_error()
     assert lib.qioh_task_status(world.task, error) == CONST.QIOH_E_PROTOCOL
     assert error.message == b'no such word'

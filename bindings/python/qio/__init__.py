@@ -54,7 +54,7 @@ from .errors import (
 )
 from .fd import Fd
 from .listener import Listener
-from .loop import Loop, Watch
+from .loop import Loop, Watch, relay
 from .opening import (
     buffer,
     command,
@@ -66,6 +66,7 @@ from .opening import (
     open_file,
     pair,
 )
+from .relays import Counts, Relay
 from .tls import TLSChannel, TLSCreds, TLSInfo
 from .websocket import WebSocketChannel, WebSocketRequest
 
@@ -73,11 +74,13 @@ __version__ = _version_string()
 
 # Without the names of builtins: `from qio import *` does not change what they mean.
 __all__ = [
-    "AbortedError", "BufferChannel", "BusyError", "CertificateError", "Channel", "ClosedError", "CommandChannel",
-    "Cond", "Deadline", "ERR", "Error", "Fd", "FileChannel", "ForkedError", "HUP", "IN",
+    "AbortedError", "BufferChannel", "BusyError", "CertificateError", "Channel", "ClosedError",
+    "CommandChannel", "Cond", "Counts", "Deadline", "ERR", "Error", "Fd", "FileChannel", "ForkedError", "HUP", "IN",
     "IncompleteReadError", "InvalidError", "LimitError", "Listener", "Loop", "MORE",
-    "NVAL", "NullChannel", "OUT", "OutOfMemoryError", "PeerCred", "ProtocolError", "ResolveError", "SocketChannel",
+    "NVAL", "NullChannel", "OUT", "OutOfMemoryError", "PeerCred", "ProtocolError", "Relay",
+    "ResolveError", "SocketChannel",
     "TLSChannel", "TLSCreds", "TLSError", "TLSInfo", "TLSTruncatedError", "TruncatedError",
     "UnsupportedError", "Watch", "WebSocketChannel", "WebSocketError", "WebSocketRequest", "buffer",
     "command", "connect", "from_fd", "from_socket", "listen", "null", "open_file", "pair",
+    "relay",
 ]

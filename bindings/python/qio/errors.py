@@ -20,12 +20,14 @@ class Error(OSError):
     code: what failed, one of the library's QIOH_E_ numbers.
     domain, number: what number means (errno, resolver code, exit status ...) and its value.
     bytes_written: how far a write came before it failed.
+    counts: how far a relay came, as Counts.
     """
 
     code: int = 0
     domain: int = 0
     number: int = 0
     bytes_written: int = 0
+    counts: tuple[int, int] | None = None
 
 
 class ConnectionError(Error, builtins.ConnectionError):
