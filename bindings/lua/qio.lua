@@ -11,6 +11,7 @@ local core = require "qio.core"
 local sched = require "qio.sched"
 local check = require "qio.check"
 local make_options = require "qio.options"
+local relay = require "qio.relay"
 require "qio.channel"
 require "qio.listener"
 local layer = require "qio.layer"
@@ -156,6 +157,12 @@ function qio.onerror(fn)
   return sched.onerror(fn_or_nil(fn, 1, "onerror"))
 end
 
+--- Copies from channel a to b and from b to a until both have ended: the bytes that went each way;
+-- or nil, message, code and the bytes.  options: filter(direction, data) with direction 0 from a to
+-- b and 1 from b to a, and "" once at the end: what to send instead, nil for unchanged;
+-- idle_timeout, buffer, limit.
+qio.relay = relay.relay
+
 -- ---- other loops around ours ----
 
 --- The descriptor that is readable while there is something for step to do.
@@ -229,6 +236,12 @@ function Loop:defer(fn)
   local ok, msg, code = core.loop_defer(self, fn)
   if not ok then return nil, msg, code end
   return true
+end
+
+--- A relay as a task: join() gives what qio.relay gives.
+function Loop:relay(a, b, options)
+  check.self(self, "qio.loop", "relay")
+  return relay.start(a, b, options)
 end
 
 --- Turns until quit.

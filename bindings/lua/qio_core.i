@@ -12,6 +12,8 @@
  *       by hand in qio_core_io.c: from an offset, in batches, owned
  *   task_wait
  *       it blocks in C: qio.sched turns the loop until the event comes
+ *   task_put
+ *       what a filter returns is put by the thunk that calls it (qio_core_cb.c)
  *   task_set_callback task_get_error
  *       tasks are told of by an event, and task_status tells the detail
  *   channel_ws_send channel_ws_recv channel_tls_export
@@ -39,6 +41,7 @@
 %ignore qioh_loop_attach_glib;
 %ignore qioh_loop_run;
 %ignore qioh_task_wait;
+%ignore qioh_task_put;
 %ignore qioh_task_set_callback;
 %ignore qioh_task_get_error;
 %ignore qioh_fdset_take_fd;
@@ -86,6 +89,7 @@ QIOL_CONSTRUCTOR(qioh_fdset, qioh_fdset_new, QIOL_FDSET)
 QIOL_CONSTRUCTOR(qioh_task, qioh_task_start_open_uri, QIOL_OPERATION)
 QIOL_CONSTRUCTOR(qioh_task, qioh_task_start_handshake, QIOL_OPERATION)
 QIOL_CONSTRUCTOR(qioh_task, qioh_task_start_close, QIOL_OPERATION)
+QIOL_CONSTRUCTOR(qioh_task, qioh_task_start_relay, QIOL_OPERATION)
 QIOL_CONSTRUCTOR(qioh_task, qioh_task_start_wait_exit, QIOL_OPERATION)
 QIOL_CONSTRUCTOR(qioh_channel, qioh_task_take_channel, QIOL_CHANNEL)
 QIOL_REGISTRATION(qioh_watch, qioh_watch_new, QIOL_WATCH, qioh_watch_fn, qiol_watch_fn)

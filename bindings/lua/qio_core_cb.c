@@ -260,6 +260,81 @@ int32_t qiol_defer_fn(qioh_loop *loop, void *user_data, qioh_error *error)
     return 0;
 }
 
+/* ---- the filter of a relay ---- */
+
+typedef struct filter_call {
+    const qiol_cb *cb;
+    lua_Integer direction;
+    const void *buf;
+    size_t len;
+} filter_call;
+
+static int filter_body(lua_State *L)
+{
+    const filter_call *c = lua_touserdata(L, 1);
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, c->cb->ref);
+    lua_pushinteger(L, c->direction);
+    lua_pushlstring(L, c->buf, c->len);
+    lua_call(L, 2, 1);
+    return 1;
+}
+
+static int32_t filter_failed(qioh_error *error, const char *what, const char *more)
+{
+    error->code = QIOH_E_CALLBACK;
+    error->sys_errno = 0;
+    error->domain = QIOH_DOMAIN_LIBRARY;
+    error->number = 0;
+    snprintf(error->message, sizeof error->message, "%s%s", what, more);
+    return QIOH_E_CALLBACK;
+}
+
+/* What the filter has left on the stack: nil, or what to send. */
+static int32_t filter_result(lua_State *L, qioh_task *task, qioh_error *error)
+{
+    const char *text;
+    int32_t status;
+    size_t len;
+
+    if (lua_isnil(L, -1)) {
+        return 0;
+    }
+    if (lua_type(L, -1) != LUA_TSTRING) {
+        return filter_failed(error, "a filter has to return a string or nil (unchanged), not a ",
+                             luaL_typename(L, -1));
+    }
+    text = lua_tolstring(L, -1, &len);
+    status = qioh_task_put(task, text, len, error);
+    return status < 0 ? status : 1;
+}
+
+int32_t qiol_filter_fn(qioh_task *task, uint32_t direction, const void *buf, size_t len,
+                       void *user_data, qioh_error *error)
+{
+    filter_call c = { user_data, (lua_Integer)direction, buf, len };
+    qiol_ctx *ctx = c.cb->ctx;
+    lua_State *L = ctx->L;
+    int32_t status;
+    int top;
+
+    if (!pthread_equal(ctx->owner, pthread_self()) || !L || !lua_checkstack(L, 8)) {
+        return filter_failed(error, "the filter's Lua state runs on another thread", "");
+    }
+    top = lua_gettop(L);
+    lua_pushcfunction(L, filter_body);
+    lua_pushlightuserdata(L, &c);
+    if (lua_pcall(L, 1, 1, 0) != 0) {
+        const char *text = lua_tostring(L, -1);
+
+        status = filter_failed(error, text ? text : luaL_typename(L, -1), "");
+    } else {
+        status = filter_result(L, task, error);
+    }
+    lua_settop(L, top);
+    return status;
+}
+
 void qiol_cb_release(void *user_data)
 {
     qiol_cb *cb = user_data;

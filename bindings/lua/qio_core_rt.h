@@ -115,6 +115,8 @@ int32_t qiol_defer_fn(qioh_loop *loop, void *user_data, qioh_error *error);
  * this is not the owner's thread or the state is closed. */
 void qiol_cb_push_function(lua_State *L, const qiol_cb *cb);
 lua_State *qiol_cb_enter(const qiol_cb *cb);
+int32_t qiol_filter_fn(qioh_task *task, uint32_t direction, const void *buf, size_t len,
+                       void *user_data, qioh_error *error);
 /* Runs what came due on other threads.  Owner thread. */
 void qiol_cb_drain(lua_State *L);
 /* The state closes: nothing may call into it any more. */

@@ -170,8 +170,13 @@ static int end_step(QIOPump *pump, Error **errp)
     Error *err = NULL;
     int code;
 
-    if (pump->stopped || qio_channel_shutdown(pump->to, QIO_CHANNEL_SHUTDOWN_WRITE, &err) == 0) {
+    if (pump->stopped || pump->told) {
         return QIO_PUMP_DONE;
+    }
+    if (qio_channel_shutdown(pump->to, QIO_CHANNEL_SHUTDOWN_WRITE, &err) == 0) {
+        /* A layer's word of the end may be held back too. */
+        pump->told = pump->dirty = true;
+        return GO_ON;
     }
     code = qio_error_get_code(err);
     if (code == QIO_ERROR_BUSY) {

@@ -40,6 +40,7 @@ typedef struct QIOPump {
     bool ended;             /* nothing more is read */
     bool end_filtered;      /* the filter has seen the end */
     bool stopped;           /* by the caller: `to` is not told of an end */
+    bool told;              /* `to` was told of the end */
     bool untold;            /* `to` cannot be told of an end */
     bool dirty;             /* `to` may hold something back */
     enum { SPLICE_UNTRIED, SPLICE_ON, SPLICE_OFF } splicing;

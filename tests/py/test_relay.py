@@ -13,6 +13,7 @@ import pytest
 
 import qio
 from rigs import PATIENCE
+from stacks import STACKS, stack_rig
 
 
 class Outcome:
@@ -114,6 +115,25 @@ def test_channels_are_usable_afterwards(scene):
         assert caught.value.counts == (0, 0)
     near_a.write(b'hello')
     assert a.read(5) == b'hello'
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize('stack', STACKS)
+@pytest.mark.parametrize('end', [0, 1])
+def test_either_end_may_be_a_layer(scene, tmp_path, pki, stack, end):
+    near, a, _, _ = scene
+    bulk = bytes(i * 7 % 251 for i in range(300_001))
+    rig = stack_rig(stack, tmp_path, pki)
+    with rig.stack, beside(qio.relay, *[(a, rig.channel), (rig.channel, a)][end]) as relay:
+        with beside(rig.drain, len(bulk)) as drained:
+            near.write(bulk)
+            assert drained.result() == bulk
+        with beside(rig.feed, bulk):
+            assert near.read_exactly(len(bulk)) == bulk
+        rig.end()
+        assert near.read() == b''
+        near.send_eof()
+        assert sorted(relay.result()) == [len(bulk)] * 2
 
 
 # ---- what ends it ----

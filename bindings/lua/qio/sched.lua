@@ -181,7 +181,8 @@ local function dispatch()
   dispatching = true
   local ok, msg, code = core.loop_dispatch(loop, 0)
   dispatching = false
-  if not ok and code ~= INTR then return nil, msg, code end
+  -- A filter that failed: its relay tells.
+  if not ok and code ~= INTR and code ~= CALLBACK then return nil, msg, code end
   return true
 end
 
@@ -382,7 +383,9 @@ function sched.operate(what, start)
   if not operation then return nil, msg, code end
   ok, msg, code = await(operation, w, cookie)
   if not ok then
+    -- What it held is free at its end only, which its event tells.
     core.task_cancel(operation)
+    await(operation, w, cookie)
     return nil, msg, code
   end
   ok, msg, code = core.task_status(operation)
