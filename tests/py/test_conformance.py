@@ -362,7 +362,10 @@ def test_send_eof_ends_writing_alone(make, name):
 def test_writing_to_nobody_is_an_error_not_a_signal(make, name):
     rig = make(name)
     (rig.file if name == 'pipe-write' else rig.peer).close()
-    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+    expected = BrokenPipeError, ConnectionResetError
+    if name in STACKS:      # the end without a word may be seen first
+        expected += qio.TLSTruncatedError, qio.WebSocketError
+    with pytest.raises(expected):
         for _ in range(3):      # TCP learns it with the answer to the first
             rig.channel.write_all(b'x')
             rig.channel.wait(qio.IN, timeout=0.2)
