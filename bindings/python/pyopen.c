@@ -28,27 +28,80 @@ static int set_timeout(qioh_options *options, QioTimeout timeout)
     return 0;
 }
 
-/* An interrupted attempt is given up and started again, within the same time. */
+/* Waits for the operation through signals.  Returns: 0 it has ended, -1 an exception is set */
+static int wait_for_task(qioh_task *task, qioh_error *error)
+{
+    int again, ended;
+
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        ended = qioh_task_wait(task, -1, error);
+        Py_END_ALLOW_THREADS
+        again = ended == 1 ? 0 : qiopy_interrupted(error);
+    } while (again == 1);
+    if (again == 0 && ended != 1) {
+        qiopy_raise(error);
+        again = -1;
+    }
+    return again;
+}
+
+/* Opens in a loop of its own, where a signal ends a wait and not what is waited for.  Returns: 0
+ * with a channel or an error, -1 an exception is set */
+static int open_in_loop(const char *uri, qioh_options *options, qioh_channel **channel,
+                        qioh_error *error)
+{
+    qioh_loop *loop = qioh_loop_new(error);
+    qioh_task *task = loop ? qioh_task_start_open_uri(uri, options, loop, 0, error) : NULL;
+    int failed = 0;
+
+    if (task) {
+        failed = wait_for_task(task, error);
+        *channel = failed ? NULL : qioh_task_take_channel(task, error);
+        qioh_task_cancel(task, NULL);
+        qioh_task_unref(task);
+    }
+    qioh_loop_unref(loop);
+    return failed;
+}
+
+/* A pipe's other end is waited for in the call itself. */
+static bool is_file(const char *uri)
+{
+    return strncmp(uri, "file:", 5) == 0;
+}
+
+/* As open_in_loop(), for an attempt that may be given up: 1 it was interrupted. */
+static int open_once(const char *uri, qioh_options *options, qioh_channel **channel,
+                     qioh_error *error)
+{
+    Py_BEGIN_ALLOW_THREADS
+    *channel = qioh_channel_open_uri(uri, options, error);
+    Py_END_ALLOW_THREADS
+    return *channel ? 0 : qiopy_interrupted(error);
+}
+
+/* The first attempt costs no loop.  When it is interrupted it is given up, and the second one goes
+ * on through any number of signals; both have the same time. */
 PyObject *qiopy_open_uri(const char *uri, PyObject *keys, QioTimeout timeout)
 {
     qioh_channel *channel = NULL;
     qioh_options *options;
     qioh_error error;
-    int again = -1;
+    int again = 1;
 
     if (qiopy_arg_options(keys, "keys", &options) < 0) {
         return NULL;
     }
     qiopy_error_init(&error);
-    while (set_timeout(options, timeout) == 0) {
-        Py_BEGIN_ALLOW_THREADS
-        channel = qioh_channel_open_uri(uri, options, &error);
-        Py_END_ALLOW_THREADS
-        again = channel ? 0 : qiopy_interrupted(&error);
-        if (again != 1) {
-            break;
+    for (int attempt = 0; again == 1; attempt++) {
+        if (set_timeout(options, timeout) != 0) {
+            again = -1;
+        } else if (attempt == 0 || is_file(uri)) {
+            again = open_once(uri, options, &channel, &error);
+        } else {
+            again = open_in_loop(uri, options, &channel, &error);
         }
-        again = -1;
     }
     qioh_options_unref(options);
     if (again == 0 && !channel) {

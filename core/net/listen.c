@@ -193,7 +193,7 @@ static void listen_inet(Plan *plan, const QIOAddress *addr, const QIOListenHow *
     } else if (is_any(addr)) {
         plan->count = get_any(addr, how->options, plan, &places, &plan->failure);
     } else {
-        plan->count = qio_address_resolve(addr, how->options, NULL, how->deadline_ns,
+        plan->count = qio_address_resolve(addr, how->options, how->waiter, how->deadline_ns,
                                           how->interruptible, &places, &plan->failure);
     }
     if (plan->count > 0) {
@@ -433,12 +433,14 @@ GPtrArray *qio_address_listen(const QIOAddress *addr, const QIOListenHow *how, E
 int qio_channel_socket_listen_how(QIOChannelSocket *ioc, const QIOAddress *addr,
                                   const QIOListenHow *how, Error **errp)
 {
+    QIOListenHow inside = *how;
     GPtrArray *made;
 
     if (qio_socket_enter_unopened(ioc, errp) < 0) {
         return -1;
     }
-    made = qio_address_listen(addr, how, errp);
+    inside.waiter = ioc;
+    made = qio_address_listen(addr, &inside, errp);
     if (made != NULL) {
         qio_socket_move_listener(ioc, g_ptr_array_index(made, 0));
         g_ptr_array_unref(made);

@@ -13,6 +13,7 @@
 /*
  * options: ipv4, ipv6, numeric, to; nodelay and keep-alive, which accepted channels inherit
  * deadline_ns, interruptible: of looking a name up
+ * waiter: the channel whose close ends that, which the caller is inside of, or NULL
  * one: the first socket that can be had is enough
  * found, count: what a name stands for, when that is known already
  */
@@ -21,6 +22,7 @@ typedef struct QIOListenHow {
     const QIOOptions *options;
     int64_t deadline_ns;
     bool interruptible;
+    QIOChannelSocket *waiter;
     bool one;
     const QIOSockaddr *found;
     int count;

@@ -24,7 +24,9 @@ SLOW_NAMES = r'''
 #include <dlfcn.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
                 struct addrinfo **found)
@@ -36,6 +38,13 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
         for (;;) {
             poll(0, 0, -1);
         }
+    }
+    if (node && strcmp(node, "ready.test") == 0) {      /* with a byte from QIO_READY for each */
+        char byte;
+
+        while (read(atoi(getenv("QIO_READY")), &byte, 1) != 1) {
+        }
+        node = "127.0.0.1";
     }
     if (node && strcmp(node, "again.test") == 0) {
         return EAI_AGAIN;
@@ -161,6 +170,35 @@ except KeyboardInterrupt:
             except subprocess.TimeoutExpired:
                 pass
         assert 'interrupted\n' in process.stdout.read()
+
+
+@pytest.mark.needs('gcc')
+def test_signals_do_not_begin_a_look_up_again_and_again(slow_names):
+    """A handler that raises nothing ends no call (PEP 475): after the first signal the same look-up
+    goes on through all others.  Two look-ups get an answer, and no third one is made."""
+    output = run(slow_names, '''
+import os, signal, threading
+reading, writing = os.pipe()
+os.environ['QIO_READY'] = str(reading)
+main, stop, rings = threading.main_thread().ident, threading.Event(), []
+def count(signum, frame):
+    rings.append(1)
+    if len(rings) == 10:
+        os.write(writing, b'xx')
+signal.signal(signal.SIGUSR1, count)
+def ring():
+    while not stop.wait(0.005):
+        signal.pthread_kill(main, signal.SIGUSR1)
+thread = threading.Thread(target=ring)
+thread.start()
+with qio.listen('tcp://127.0.0.1:0') as listener:
+    channel = qio.connect(f'tcp://ready.test:{listener.port}', timeout=15)
+    channel.close()
+stop.set()
+thread.join()
+print('rings', len(rings) >= 10)
+''')
+    assert 'rings True' in output
 
 
 @pytest.mark.needs('gcc')
