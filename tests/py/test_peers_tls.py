@@ -70,6 +70,114 @@ def test_bulk_both_ways_at_once(pki, version):
     assert back == BULK
 
 
+# ---- ALPN ----
+
+ALPN = {'openssl': ['-alpn', 'second,first'], 'gnutls': ['--alpn=first', '--alpn=second']}
+# What the client's own output says; s_client's is silent with -brief, and the library's end tells.
+SAID = {'openssl': '', 'gnutls': 'Application protocol: second'}
+
+
+@pytest.mark.parametrize('peer', ['openssl', 'gnutls'])
+def test_alpn_of_a_server(pki, peer):
+    with tls.SERVERS[peer]('x509', '1.3', pki, *ALPN[peer]) as server, \
+            connect(server.port, 'x509', '1.3', pki, alpn=['third', 'second']) as channel:
+        assert channel.tls.alpn == 'second'
+        channel.write_all(LINE)
+        assert channel.readline()
+        channel.send_eof()
+
+
+@pytest.mark.parametrize('peer', ['openssl', 'gnutls'])
+def test_alpn_of_a_client(pki, peer):
+    def serve(client):
+        with client.start_tls(creds('x509', '1.3', True, pki), server=True,
+                              alpn=['third', 'second']) as channel:
+            echo_lines(channel)
+            return channel.tls.alpn
+
+    listener = qio.listen('tcp://127.0.0.1:0')
+    with Serving(listener, serve) as serving, \
+            tls.CLIENTS[peer]('x509', '1.3', pki, listener.port, *ALPN[peer]) as client:
+        assert SAID[peer] in client.exchange(LINE)
+    assert serving.results == ['second']
+
+
+def test_alpn_with_python(pki):
+    with tls.PythonServer('x509', '1.3', pki, alpn=['first', 'second']) as server, \
+            connect(server.port, 'x509', '1.3', pki, alpn=['second']) as channel:
+        assert channel.tls.alpn == 'second'
+        channel.send_eof()
+        assert channel.read_some() == b''
+    assert server.seen['alpn'] == 'second'
+
+
+# ---- sessions that are taken up again ----
+
+@pytest.mark.parametrize('version', tls.VERSIONS)
+@pytest.mark.parametrize('peer', tls.SERVERS)
+def test_resumption_with_a_server(pki, peer, version):
+    """Its ticket is in the credentials; the second handshake is the short one."""
+    ours, resumed = creds('x509', version, False, pki), []
+    with tls.SERVERS[peer]('x509', version, pki, clients=2) as server:
+        for _ in range(2):
+            plain = qio.connect(f'tcp://127.0.0.1:{server.port}', timeout=PATIENCE)
+            plain.settimeout(PATIENCE)
+            with plain.start_tls(ours, hostname=tls.HOST) as channel:
+                channel.write_all(LINE)
+                assert channel.readline()
+                resumed.append(channel.tls.resumed)
+                channel.send_eof()
+    assert resumed == [False, True]
+    if peer == 'python':
+        assert server.seen['resumed']
+
+
+@pytest.mark.parametrize('version', tls.VERSIONS)
+def test_resumption_with_a_client(pki, version):
+    ours = creds('x509', version, True, pki)
+
+    def serve(client):
+        with client.start_tls(ours, server=True) as channel:
+            echo_lines(channel)
+            return channel.tls.resumed
+
+    listener = qio.listen('tcp://127.0.0.1:0')
+    with Serving(listener, serve, clients=2) as serving:
+        client = tls.PythonClient('x509', version, pki, listener.port)
+        for _ in range(2):
+            client.exchange(LINE)
+    assert serving.results == [False, True] and client.resumed
+
+
+# ---- new keys in the middle (TLS 1.3) ----
+
+@pytest.mark.parametrize('peer', tls.SERVERS)
+def test_our_rekey(pki, peer):
+    with tls.SERVERS[peer]('x509', '1.3', pki) as server, \
+            connect(server.port, 'x509', '1.3', pki) as channel:
+        for _ in range(3):
+            channel.write_all(LINE)
+            assert channel.readline()
+            channel.rekey()
+        channel.write_all(LINE)
+        assert channel.readline()
+        channel.send_eof()
+
+
+def test_rekey_of_a_client(pki):
+    """gnutls-cli does it when a line of its input says so."""
+    def serve(client):
+        with client.start_tls(creds('x509', '1.3', True, pki), server=True) as channel:
+            echo_lines(channel)
+
+    listener = qio.listen('tcp://127.0.0.1:0')
+    with Serving(listener, serve), \
+            tls.GnutlsClient('x509', '1.3', pki, listener.port, '--inline-commands') as client:
+        client.wait_for('^- Handshake was completed')
+        client.write(b'^rekey^\n')
+        client.exchange(b'after the keys have changed\n')
+
+
 # ---- refused: the library by the peer, the peer by the library ----
 
 def stranger(pki):

@@ -78,9 +78,10 @@ def gnutls_keys(kind, server, pki):
 class OpensslServer(Peer):
     reverses = True
 
-    def __init__(self, kind, version, pki):
-        super().__init__(['openssl', 's_server', '-accept', '127.0.0.1:0', '-rev', '-naccept', '1',
-                          openssl_version(version), *openssl_keys(kind, True, pki)])
+    def __init__(self, kind, version, pki, *more, clients=1):
+        super().__init__(['openssl', 's_server', '-accept', '127.0.0.1:0', '-rev',
+                          '-naccept', clients, openssl_version(version),
+                          *openssl_keys(kind, True, pki), *more])
 
     def ready(self):
         self.port = int(self.wait_for(r'^ACCEPT 127\.0\.0\.1:(\d+)').group(1))
@@ -92,9 +93,10 @@ class GnutlsServer(Peer):
 
     reverses = False
 
-    def __init__(self, kind, version, pki):
+    def __init__(self, kind, version, pki, *more, clients=None):
         super().__init__(['gnutls-serv', '--echo', '--port=0', '--priority',
-                          gnutls_priority(kind, version, True), *gnutls_keys(kind, True, pki)],
+                          gnutls_priority(kind, version, True), *gnutls_keys(kind, True, pki),
+                          *more],
                          env={'LD_PRELOAD': str(BUILD / 'tests/c/loopback.so')})
 
     def ready(self):
@@ -106,8 +108,11 @@ class PythonServer:
 
     reverses = False
 
-    def __init__(self, kind, version, pki):
+    def __init__(self, kind, version, pki, *, alpn=None, clients=1):
         self.context = python_context(kind, version, True, pki)
+        if alpn:
+            self.context.set_alpn_protocols(alpn)
+        self.clients = clients
         self.listener = listen_tcp()
         self.port = self.listener.getsockname()[1]
         self.seen = {}
@@ -117,15 +122,20 @@ class PythonServer:
 
     def _run(self):
         try:
-            with accept(self.listener) as plain, \
-                    self.context.wrap_socket(plain, server_side=True) as tls:
-                self.seen = {'version': tls.version(), 'cipher': tls.cipher()[0],
-                             'client': tls.getpeercert()}
-                while data := tls.recv(65536):
-                    tls.sendall(data)
-                tls.unwrap()            # its close_notify came: ours
+            for _ in range(self.clients):
+                self._serve()
         except (OSError, PeerFailed) as error:
             self.failure = error
+
+    def _serve(self):
+        with accept(self.listener) as plain, \
+                self.context.wrap_socket(plain, server_side=True) as tls:
+            self.seen = {'version': tls.version(), 'cipher': tls.cipher()[0],
+                         'client': tls.getpeercert(), 'resumed': tls.session_reused,
+                         'alpn': tls.selected_alpn_protocol()}
+            while data := tls.recv(65536):
+                tls.sendall(data)
+            tls.unwrap()                # its close_notify came: ours
 
     def close(self):
         self.thread.join(PATIENCE)
@@ -146,10 +156,10 @@ SERVERS = {'openssl': OpensslServer, 'gnutls': GnutlsServer, 'python': PythonSer
 # ---- clients: sends a line to a port, wants it back, ends; gives what was negotiated ----
 
 class OpensslClient(Peer):
-    def __init__(self, kind, version, pki, port):
+    def __init__(self, kind, version, pki, port, *more):
         super().__init__(['openssl', 's_client', '-connect', f'127.0.0.1:{port}', '-brief',
                           '-nocommands', '-servername', HOST, openssl_version(version),
-                          *openssl_keys(kind, False, pki)])
+                          *openssl_keys(kind, False, pki), *more])
 
     def exchange(self, line):
         self.wait_for(r'^CONNECTION ESTABLISHED')
@@ -160,11 +170,11 @@ class OpensslClient(Peer):
 
 
 class GnutlsClient(Peer):
-    def __init__(self, kind, version, pki, port):
+    def __init__(self, kind, version, pki, port, *more):
         super().__init__(['gnutls-cli', '--port', port, '--sni-hostname', HOST,
                           '--verify-hostname', HOST, '--priority',
                           gnutls_priority(kind, version, False), *gnutls_keys(kind, False, pki),
-                          '127.0.0.1'])
+                          *more, '127.0.0.1'])
 
     def exchange(self, line):
         self.wait_for(r'^- Handshake was completed')
@@ -175,19 +185,26 @@ class GnutlsClient(Peer):
 
 
 class PythonClient:
-    def __init__(self, kind, version, pki, port):
+    def __init__(self, kind, version, pki, port, *, alpn=None):
         self.context = python_context(kind, version, False, pki)
+        if alpn:
+            self.context.set_alpn_protocols(alpn)
         self.port = port
+        self.session = self.alpn = None
+        self.resumed = False
 
     def exchange(self, line):
         with socket.create_connection(('127.0.0.1', self.port), timeout=PATIENCE) as plain, \
-                self.context.wrap_socket(plain, server_hostname=HOST) as tls:
+                self.context.wrap_socket(plain, server_hostname=HOST,
+                                         session=self.session) as tls:
             tls.sendall(line)
             back = b''
             while len(back) < len(line) and (data := tls.recv(65536)):
                 back += data
             assert back == line
             version = tls.version()
+            self.session, self.resumed = tls.session, tls.session_reused
+            self.alpn = tls.selected_alpn_protocol()
             with contextlib.suppress(ssl.SSLZeroReturnError):
                 tls.unwrap()
             return version
