@@ -221,7 +221,8 @@ TEST(ws_blocking_read_outlasts_controls_and_halves)
     QIOChannel *peer;
     int fd;
     QIOChannelWebsock *ws = ws_server_on(&fd, &peer, NULL);
-    Later later = { fd, fd_below(ws), { "\x89\x80\1\2\3\4", "\x82\x83\0\0", "\0\0abc" }, { 6, 4, 5 } };
+    Later later = { fd, fd_below(ws), { "\x89\x80\1\2\3\4", "\x82\x83\0\0", "\0\0abc" },
+                    { 6, 4, 5 } };
     pthread_t thread;
     char buf[8];
 
@@ -240,7 +241,8 @@ TEST(ws_read_all_without_a_loop)
     QIOChannel *peer;
     int fd;
     QIOChannelWebsock *ws = ws_server_on(&fd, &peer, NULL);
-    Later later = { fd, fd_below(ws), { "\x82\x82\0\0\0\0ab", "\x82", "\x81\0\0\0\0c" }, { 8, 1, 6 } };
+    Later later = { fd, fd_below(ws), { "\x82\x82\0\0\0\0ab", "\x82", "\x81\0\0\0\0c" },
+                    { 8, 1, 6 } };
     pthread_t thread;
     char buf[8];
 
