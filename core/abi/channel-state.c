@@ -27,7 +27,8 @@ bool abi_channel_is(QIOChannel *ioc, const char *type_name, GType *cache)
         type = qio_type_lookup(type_name, NULL);
         __atomic_store_n(cache, type, __ATOMIC_RELAXED);
     }
-    return type && g_type_is_a(G_OBJECT_TYPE(ioc), type);
+    /* The very class in nearly all cases, on the way of every message of a WebSocket. */
+    return G_OBJECT_TYPE(ioc) == type || (type && g_type_is_a(G_OBJECT_TYPE(ioc), type));
 }
 
 int32_t abi_channel_pin_class(qioh_channel *channel, const char *type_name, GType *cache,
