@@ -343,3 +343,107 @@ def test_requests_are_answered_by_the_server(other_thread):
     assert get_text(lib.qioh_channel_ws_get_request, client, b'protocol') == 'b'
     unref(client, server)
     lib.qioh_listener_unref(listener)
+
+
+# ---- opening as an operation, all in this thread ----
+
+class Opening:
+    """A task that opens, its loop, and the listener's end, which shakes hands by turns with it."""
+
+    def __init__(self, uri, **keys):
+        error = new_error()
+        self.loop = lib.qioh_loop_new(error)
+        options = new_options(**keys) if keys else None
+        self.task = lib.qioh_task_start_open_uri(uri.encode(), options, self.loop, 7, error)
+        lib.qioh_options_unref(options)
+        assert self.task, error.message
+        self.server = None
+
+    def turn(self, listener):
+        """One step of each side.  Returns: the result of the task, AGAIN until there is one."""
+        if self.server is None:
+            self.server = lib.qioh_listener_accept(listener, 0, None)
+        else:
+            lib.qioh_channel_handshake(self.server, 0, None)
+        events = (STRUCTS['qioh_event'] * 4)()
+        lib.qioh_loop_next_events(self.loop, events, 4, 1, None)
+        return lib.qioh_task_status(self.task, None)
+
+    def run(self, listener):
+        for _ in range(5000):
+            status = self.turn(listener)
+            if status != CONST.QIOH_E_AGAIN:
+                return status
+        raise AssertionError('the operation does not end')
+
+    def end(self, *channels):
+        unref(*channels)
+        lib.qioh_channel_unref(self.server)
+        lib.qioh_task_unref(self.task)
+        lib.qioh_loop_unref(self.loop)
+
+
+@pytest.mark.parametrize('uri', STACKS)
+def test_a_task_opens_what_a_call_opens(uri, pki):
+    listener, address = listen(uri, **keys_of(pki, uri))
+    host = {'tls_hostname': 'localhost'} if 'tls' in uri and 'unix' in uri else {}
+    opening = Opening(address, name='by task', **keys_of(pki, uri), **host)
+    error = new_error()
+    status = opening.run(listener)
+    lib.qioh_task_get_error(opening.task, error, None)
+    assert status == 0, error.message
+    client = lib.qioh_task_take_channel(opening.task, error)
+    assert client, error.message
+    assert get_text(lib.qioh_channel_get_name, client) == 'by task'
+    write(client, b'to the server')
+    lib.qioh_channel_flush(client, None)
+    assert read(opening.server, 13) == b'to the server'
+    opening.end(client)
+    lib.qioh_listener_unref(listener)
+
+
+def test_a_task_is_cancelled_at_every_step(pki):
+    uri = 'wss://127.0.0.1:0'
+    listener, address = listen(uri, **keys_of(pki, uri))
+    for turns in range(100):
+        opening = Opening(address, **keys_of(pki, uri))
+        status = CONST.QIOH_E_AGAIN
+        for _ in range(turns):
+            status = opening.turn(listener)
+        if status == 0:
+            opening.end()
+            break
+        assert status == CONST.QIOH_E_AGAIN
+        assert lib.qioh_task_cancel(opening.task, None) == 0
+        assert opening.run(listener) == CONST.QIOH_E_CANCELLED
+        opening.end()
+        while channel := lib.qioh_listener_accept(listener, 0, None):
+            lib.qioh_channel_unref(channel)     # connected before it was cancelled
+    assert status == 0 and turns > 2
+    lib.qioh_listener_unref(listener)
+
+
+def test_a_task_fails_as_a_call_does(pki, tmp_path):
+    error = new_error()
+    listener, address = listen('unix:')
+    cases = [
+        (f'tls+{address}', {'tls_verify': 'off', 'timeout': '0.02'}, CONST.QIOH_E_TIMEOUT),
+        (f'ws+{address}', {'handshake_timeout': '0.02'}, CONST.QIOH_E_TIMEOUT),
+        (f'tls+unix:{tmp_path}/none', {'tls_verify': 'off'}, CONST.QIOH_E_SYSTEM),
+        (f'tls+{address}?tls-dir={pki.dir}', {}, CONST.QIOH_E_SYSTEM),
+        (f'tls+{address}', {'tls_priority': 'NONSENSE'}, None),
+        (f'ws+{address}', {'tls_verify': 'off'}, CONST.QIOH_E_INVAL),
+        ('tls+buffer:', {'tls_verify': 'off'}, None),
+        ('ws+null:', {}, None),
+    ]
+    for uri, keys, code in cases:
+        opening = Opening(uri, **keys)
+        status = opening.run(listener)
+        assert status < 0 and status == (code or status), uri
+        assert lib.qioh_task_get_error(opening.task, error, None) == 1
+        call = open_uri(uri, **keys)
+        assert (call.code, call.sys_errno) == (error.code, error.sys_errno), uri
+        if code != CONST.QIOH_E_TIMEOUT:        # a task and a call wait each in their words
+            assert call.message == error.message
+        opening.end()
+    lib.qioh_listener_unref(listener)
