@@ -41,6 +41,10 @@ def output_of(*argv, **keys):
 
 # ---- the short ones ----
 
+def test_layers_py():
+    assert output_of(PYTHON, '-X', 'dev', EXAMPLES / 'layers.py') == 'HELLO OVER TLS1.3\n'
+
+
 def test_hello_py():
     assert output_of(PYTHON, '-X', 'dev', EXAMPLES / 'hello.py') == 'HELLO FROM PYTHON\n'
 

@@ -18,7 +18,7 @@ README = text('README.md')
 BLOCKS = re.findall(r'```\w+\n(.*?)```', README, re.S)
 
 
-@pytest.mark.parametrize('path', ['examples/hello.py', 'examples/hello.lua',
+@pytest.mark.parametrize('path', ['examples/hello.py', 'examples/layers.py', 'examples/hello.lua',
                                   'examples/ffi/hello.lua', 'examples/hello.c'])
 def test_the_readme_shows_the_example_as_it_is(path):
     shown = re.sub(r'\A.*SPDX-License-Identifier.*\n', '', text(path))
