@@ -276,6 +276,9 @@ static Step step_on(Wait *wait, Error **errp)
     if (wait->done(wait->opaque)) {
         return STEP_DONE;
     }
+    if (qio_loop_is_dispatching(ctx) && wait->deadline_ns == 0) {
+        return STEP_TIME_OUT;
+    }
     if (qio_loop_is_dispatching(ctx)) {
         qio_error_set(errp, QIO_ERROR_BUSY,
                       "waiting inside a callback of the loop that the operation needs would "

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * task/task-priv.h: what the flat ABI needs of tasks beyond qio/task.h.
+ * task/task-priv.h: what the library needs of tasks beyond qio/task.h.
  *
- * Owns: the two other ways to be told of the end of a task that was made without a function: an
- * event of qio_loop_next(), or a function that is set later.  Any thread.
+ * Owns: the other ways to be told of the end: for a task that was made without a function an event
+ * of qio_loop_next(), or a function that is set later; and a call inside the library.  Any thread.
  */
 #ifndef QIO_TASK_PRIV_H
 #define QIO_TASK_PRIV_H
@@ -26,6 +26,12 @@ int qio_task_add_event(QIOTask *task, void *opaque, GDestroyNotify destroy, Erro
  */
 int qio_task_set_func(QIOTask *task, QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy,
                       Error **errp);
+
+/* Whether all is over but the telling: it has its result, and finish has run. */
+bool qio_task_is_finished(QIOTask *task);
+/* Calls func once that is so, where internal watches run or the loop closes; it must call nothing
+ * of a user.  Returns: false, and does nothing, when it is so already. */
+bool qio_task_on_finished(QIOTask *task, void (*func)(void *opaque), void *opaque);
 
 /* The result of an operation that completed with GINT_TO_POINTER(number) and no function that
  * frees it; else 0. */

@@ -21,6 +21,12 @@ typedef enum Stage {
     FINISHED,                       /* finish has run */
 } Stage;
 
+/* Somebody inside the library who waits for the end. */
+typedef struct Listener {
+    void (*func)(void *opaque);
+    void *opaque;
+} Listener;
+
 struct QIOTask {
     atomic_int refs;
     _Atomic(Stage) stage;           /* written under the lock */
@@ -39,6 +45,8 @@ struct QIOTask {
     gpointer result;
     GDestroyNotify free_result;
 
+    GSList *listeners;              /* Listener, called when FINISHED */
+
     QIOTaskFunc func;               /* what is called once FINISHED, by whoever posts it */
     gpointer opaque;
     GDestroyNotify destroy;
@@ -52,6 +60,11 @@ QIOTask *qio_task_ref(QIOTask *task)
     g_return_val_if_fail(task != NULL, NULL);
     atomic_fetch_add(&task->refs, 1);
     return task;
+}
+
+bool qio_task_is_finished(QIOTask *task)
+{
+    return atomic_load(&task->stage) == FINISHED;
 }
 
 static void drop_result(gpointer result, GDestroyNotify free_result)
@@ -145,16 +158,30 @@ static void run_finish(QIOTask *task)
     }
 }
 
+/* In the order in which they came. */
+static void call_listeners(GSList *listeners)
+{
+    listeners = g_slist_reverse(listeners);
+    for (GSList *node = listeners; node; node = node->next) {
+        const Listener *listener = node->data;
+
+        listener->func(listener->opaque);
+    }
+    g_slist_free_full(listeners, g_free);
+}
+
 /* Once, on the thread that runs the internal watches or closes the loop. */
 static void finish_up(QIOTask *task)
 {
     QIOLoopWatch *event = NULL;
+    GSList *listeners;
     bool has_func;
 
     run_finish(task);
     pthread_mutex_lock(&task->lock);
     atomic_store(&task->stage, FINISHED);
     has_func = task->func || task->destroy;
+    listeners = g_steal_pointer(&task->listeners);
     if (task->event) {
         event = qio_loop_watch_ref(task->event);
     }
@@ -162,6 +189,7 @@ static void finish_up(QIOTask *task)
     if (has_func) {
         post(task);
     }
+    call_listeners(listeners);
     if (event) {
         qio_loop_watch_end(event);
         qio_loop_watch_unref(event);
@@ -169,13 +197,6 @@ static void finish_up(QIOTask *task)
     if (task->ctx) {
         qio_loop_poke(task->ctx);
     }
-}
-
-static bool is_finished(void *opaque)
-{
-    QIOTask *task = opaque;
-
-    return atomic_load(&task->stage) == FINISHED;
 }
 
 static const void *this_thread(void)
@@ -201,7 +222,7 @@ static void on_watch_gone(void *opaque)
         qio_task_unref(task);
         return;
     }
-    if (!is_finished(task)) {
+    if (!qio_task_is_finished(task)) {
         qio_error_set(&err, QIO_ERROR_CANCELLED, "the operation's loop was closed");
         qio_task_fail(task, err);
         finish_up(task);
@@ -442,6 +463,22 @@ int qio_task_set_func(QIOTask *task, QIOTaskFunc func, gpointer opaque, GDestroy
     return 0;
 }
 
+bool qio_task_on_finished(QIOTask *task, void (*func)(void *opaque), void *opaque)
+{
+    Listener *listener;
+    bool runs;
+
+    pthread_mutex_lock(&task->lock);
+    runs = atomic_load(&task->stage) != FINISHED;
+    if (runs) {
+        listener = g_new(Listener, 1);
+        *listener = (Listener) { func, opaque };
+        task->listeners = g_slist_prepend(task->listeners, listener);
+    }
+    pthread_mutex_unlock(&task->lock);
+    return runs;
+}
+
 /* ---- asking ---- */
 
 bool qio_task_is_done(QIOTask *task)
@@ -491,12 +528,4 @@ Object *qio_task_get_source(QIOTask *task)
 AioContext *qio_task_get_context(QIOTask *task)
 {
     return task->ctx;
-}
-
-int qio_task_wait(QIOTask *task, int timeout_ms, Error **errp)
-{
-    if (is_finished(task)) {
-        return 1;
-    }
-    return qio_loop_help(qio_task_get_context(task), is_finished, task, timeout_ms, errp);
 }

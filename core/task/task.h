@@ -53,8 +53,8 @@ AioContext *qio_task_get_context(QIOTask *task);
  *
  * Waits for the end of the operation without dispatching: no callback of anybody runs in this
  * call, that of the task neither.  While nobody else dispatches the loop, this call does the
- * operation's own work; who comes to dispatch it gets it at once.  Any thread but one inside a
- * callback of the same loop.
+ * operation's own work; who comes to dispatch it gets it at once.  In a coroutine it yields, and
+ * the loop enters the coroutine again.  Any thread but one inside a callback of the same loop.
  * Returns: 1 it has ended, 0 time-out, -1 error: BUSY (called inside a callback of its loop), INTR
  * (a signal came), SYSTEM
  */

@@ -40,6 +40,7 @@ typedef struct Inherited {
     qioh_listener *listener;
     qioh_loop *loop;
     qioh_watch *watch;
+    qioh_task *task;
     qioh_fdset *set;
     qioh_options *options;
 } Inherited;
@@ -74,6 +75,10 @@ static void forked_everywhere(void *opaque)
     CHECK_INT(qioh_loop_wakeup(all->loop, NULL), ==, QIOH_E_FORKED);
     CHECK_INT(qioh_loop_close(all->loop, NULL), ==, QIOH_E_FORKED);
     CHECK_INT(qioh_watch_remove(all->watch, NULL), ==, QIOH_E_FORKED);
+    CHECK_INT(qioh_task_wait(all->task, -1, NULL), ==, QIOH_E_FORKED);
+    CHECK_INT(qioh_task_cancel(all->task, NULL), ==, QIOH_E_FORKED);
+    CHECK_PTR(qioh_task_start_close(all->pair[0], -1, all->loop, 1, &error), ==, NULL);
+    CHECK_INT(error.code, ==, QIOH_E_FORKED);
     CHECK_INT(qioh_fdset_count(all->set, NULL), ==, QIOH_E_FORKED);
     CHECK_INT(qioh_options_set_str(all->options, "name", "x", NULL), ==, QIOH_E_FORKED);
 }
@@ -84,6 +89,7 @@ static void give_everything_up(void *opaque)
     int fd = qioh_channel_get_fd(all->pair[1], NULL);
 
     qioh_watch_unref(all->watch);
+    qioh_task_unref(all->task);
     qioh_loop_unref(all->loop);
     qioh_channel_unref(all->pair[0]);
     qioh_channel_unref(all->pair[1]);
@@ -136,6 +142,8 @@ static void make(Inherited *all, int *calls)
     CHECK_PTR(all->listener, !=, NULL);
     all->loop = qioh_loop_new(NULL);
     all->watch = qioh_watch_new(all->loop, all->pair[0], QIOH_IN, never, calls, NULL, NULL);
+    all->task = qioh_task_start_wait_exit(all->command, all->loop, 5, NULL);
+    CHECK_PTR(all->task, !=, NULL);
     all->set = qioh_fdset_new(NULL);
     CHECK_INT(qioh_fdset_add(all->set, 0, NULL), ==, 0);
     all->options = qioh_options_new(NULL);
@@ -144,6 +152,7 @@ static void make(Inherited *all, int *calls)
 static void drop(Inherited *all)
 {
     qioh_watch_unref(all->watch);
+    qioh_task_unref(all->task);
     qioh_loop_unref(all->loop);
     qioh_channel_unref(all->pair[0]);
     qioh_channel_unref(all->pair[1]);
