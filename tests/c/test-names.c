@@ -196,31 +196,41 @@ typedef struct Opener {
     _Atomic QIOErrorCode code;
 } Opener;
 
-static void *connect_to_slow(void *opaque)
+static void *open_slow(Opener *opener, bool listen)
 {
-    Opener *opener = opaque;
     QIOAddress *addr = qio_address_new_inet("slow", 1);
     Error *err = NULL;
 
-    CHECK_INT(qio_channel_socket_connect_timeout(opener->ioc, addr, -1, true, &err), ==, -1);
+    CHECK_INT(listen ? qio_channel_socket_listen_sync(opener->ioc, addr, 1, &err)
+                     : qio_channel_socket_connect_timeout(opener->ioc, addr, -1, true, &err),
+              ==, -1);
     atomic_store(&opener->code, qio_error_get_code(err));
     qio_error_free(err);
     qio_address_free(addr);
     return NULL;
 }
 
+static void *connect_to_slow(void *opaque)
+{
+    return open_slow(opaque, false);
+}
+
+static void *listen_on_slow(void *opaque)
+{
+    return open_slow(opaque, true);
+}
+
 static void do_nothing(int signum)
 {
 }
 
-TEST(a_close_ends_the_look_up)
+static void close_while(void *(*opens)(void *))
 {
     Opener opener = { .ioc = qio_channel_socket_new() };
     pthread_t thread;
 
-    names_install();
     names_hold("slow");
-    CHECK_INT(pthread_create(&thread, NULL, connect_to_slow, &opener), ==, 0);
+    CHECK_INT(pthread_create(&thread, NULL, opens, &opener), ==, 0);
     names_wait_held(1);
     CHECK_INT(qio_channel_close((QIOChannel *)opener.ioc, NULL), ==, 0);
     pthread_join(thread, NULL);
@@ -228,6 +238,13 @@ TEST(a_close_ends_the_look_up)
     names_release();
     names_settle();
     qio_object_unref(opener.ioc);
+}
+
+TEST(a_close_ends_the_look_up)
+{
+    names_install();
+    close_while(connect_to_slow);
+    close_while(listen_on_slow);
 }
 
 TEST(a_signal_ends_the_look_up)

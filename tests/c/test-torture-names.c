@@ -21,6 +21,7 @@ static void torture_names(void (*scenario)(void), int at_least)
     names_install();
     names_at_once();
     names_answer("two", 0, "127.0.0.1 127.0.0.2");
+    names_answer("many", 0, "127.0.0.1 127.0.0.2 127.0.0.3 127.0.0.4 127.0.0.5 127.0.0.6");
     torture(scenario, at_least);
     testclock_remove();
 }
@@ -147,4 +148,62 @@ static void listen_in_loop(void)
 TEST(listen_on_a_name_in_a_loop)
 {
     torture_names(listen_in_loop, 60);
+}
+
+/* ---- more sockets than a loop takes of one subject ---- */
+
+static gboolean take_client(QIONetListener *listener, GIOCondition condition, gpointer data)
+{
+    QIOChannelSocket **accepted = data;
+
+    *accepted = qio_net_listener_accept(listener, 0, false, NULL);
+    return *accepted == NULL;
+}
+
+static void connect_to_last(AioContext *ctx, QIONetListener *listener)
+{
+    QIOAddress *addr = qio_net_listener_get_address(listener, 5, NULL);
+    QIOChannelSocket *client = qio_channel_socket_new(), *accepted = NULL;
+    QIOLoopWatch *watch;
+    Error *err = NULL;
+
+    if (addr != NULL &&
+        went_well(qio_channel_socket_connect_timeout(client, addr, 5000, false, &err) == 0, &err)) {
+        watch = qio_net_listener_add_aio_watch(listener, ctx, take_client, &accepted, NULL, &err);
+        for (int i = 0; went_well(watch != NULL, &err) && i < 10 && accepted == NULL; i++) {
+            qio_aio_context_dispatch(ctx, 5000, NULL);
+        }
+        CHECK(accepted != NULL || torture_may_fail());
+        if (watch != NULL) {
+            qio_loop_watch_remove(watch);
+        }
+        qio_loop_watch_unref(watch);
+    }
+    CHECK(addr != NULL || torture_struck());
+    qio_address_free(addr);
+    put_away(accepted);
+    put_away(client);
+}
+
+static void watch_many(AioContext *ctx)
+{
+    Error *err = NULL;
+    QIONetListener *listener = qio_net_listener_open_uri("tcp://many:0", NULL, &err);
+
+    if (!went_well(listener != NULL, &err)) {
+        return;
+    }
+    connect_to_last(ctx, listener);
+    went_well(qio_net_listener_close(listener, &err) == 0, &err);
+    qio_object_unref(listener);
+}
+
+static void watch_many_in_loop(void)
+{
+    with_loop(watch_many);
+}
+
+TEST(many_sockets_in_a_loop)
+{
+    torture_names(watch_many_in_loop, 150);
 }
