@@ -89,7 +89,7 @@ static void by_relay(void *arg, uint64_t n)
         qio_relay_get_counts(line->task, &before, NULL, NULL);
         send_block(line);
         do {
-            must(qio_aio_context_dispatch(line->ctx, -1, NULL) >= 0, "dispatch");
+            must(qio_aio_context_dispatch(line->ctx, 0, NULL) >= 0, "dispatch");
             qio_relay_get_counts(line->task, &now, NULL, NULL);
         } while (now - before < BLOCK);
         receive_block(line);

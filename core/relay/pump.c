@@ -233,10 +233,12 @@ static int splice_in_step(QIOPump *pump, size_t len, Error **errp)
     return n > 0 ? GO_ON : wait_or_fail(n, QIO_PUMP_READ);
 }
 
-/* A channel that cannot be read at all (the end of a pipe to write to) has no such direction. */
+/* A channel that cannot be read at all (the end of a pipe to write to, a command whose output is
+ * not piped) has no such direction. */
 static bool is_one_way(QIOPump *pump, Error *err)
 {
-    return pump->taken == 0 && qio_error_get_errno(err) == EBADF;
+    return pump->taken == 0 && (qio_error_get_errno(err) == EBADF ||
+                                qio_error_get_code(err) == QIO_ERROR_INVAL);
 }
 
 static int read_failed(QIOPump *pump, Error *err, Error **errp)
@@ -332,6 +334,7 @@ QIOPumpState qio_pump_run(QIOPump *pump, Error **errp)
     for (int i = 0; i < 2 * ROUNDS && ret == GO_ON; i++) {
         ret = step(pump, errp);
     }
+    qio_splice_unmute(&pump->splice);
     pump->state = ret == GO_ON ? QIO_PUMP_TURN : (QIOPumpState)ret;
     return pump->state;
 }

@@ -4,8 +4,9 @@
  *
  * Owns: the pipe in the middle, since splice(2) wants one on one of its sides.  Its room is asked
  * for and bounded by what the relay would buffer; the kernel may give less.
- * Rule: splice has no MSG_NOSIGNAL, so SIGPIPE is blocked around writing and taken away when that
- * raised it.  A class says on which descriptor splice never waits (io_splice_fd).
+ * Rule: splice has no MSG_NOSIGNAL, so SIGPIPE is blocked from the first write of a turn to its
+ * end, and taken away when one raised it.  A class says on which descriptor splice never waits
+ * (io_splice_fd).
  */
 #include "relay/splice.h"
 
@@ -104,43 +105,54 @@ ssize_t qio_splice_in(QIOSplice *splice, size_t len, Error **errp)
     return n;
 }
 
-static void take_sigpipe(const sigset_t *sigpipe)
+static void only_sigpipe(sigset_t *set)
 {
-    const struct timespec now = { 0, 0 };
-
-    while (sys_sigtimedwait(sigpipe, NULL, &now) < 0 && errno == EINTR) {
-    }
+    sigemptyset(set);
+    sigaddset(set, SIGPIPE);
 }
 
-static ssize_t splice_no_signal(QIOSplice *splice)
+static void mute(QIOSplice *splice)
 {
-    sigset_t sigpipe, old, pending;
-    ssize_t n;
-    int number;
+    sigset_t sigpipe, pending;
 
-    sigemptyset(&sigpipe);
-    sigaddset(&sigpipe, SIGPIPE);
-    sigemptyset(&pending);
-    sys_pthread_sigmask(SIG_BLOCK, &sigpipe, &old);
-    sys_sigpending(&pending);
-    n = sys_splice(splice->pipe[0], splice->to_fd, splice->held, MOVE);
-    number = errno;
-    if (n < 0 && number == EPIPE && !sigismember(&pending, SIGPIPE)) {
-        take_sigpipe(&sigpipe);
+    if (splice->muted) {
+        return;
     }
-    sys_pthread_sigmask(SIG_SETMASK, &old, NULL);
-    errno = number;
-    return n;
+    only_sigpipe(&sigpipe);
+    sigemptyset(&pending);
+    sys_pthread_sigmask(SIG_BLOCK, &sigpipe, &splice->old);
+    sys_sigpending(&pending);
+    splice->pending = sigismember(&pending, SIGPIPE);
+    splice->broken = false;
+    splice->muted = true;
+}
+
+void qio_splice_unmute(QIOSplice *splice)
+{
+    const struct timespec now = { 0, 0 };
+    sigset_t sigpipe;
+
+    if (!splice->muted) {
+        return;
+    }
+    only_sigpipe(&sigpipe);
+    while (splice->broken && !splice->pending && sys_sigtimedwait(&sigpipe, NULL, &now) < 0 &&
+           errno == EINTR) {
+    }
+    sys_pthread_sigmask(SIG_SETMASK, &splice->old, NULL);
+    splice->muted = false;
 }
 
 ssize_t qio_splice_out(QIOSplice *splice, Error **errp)
 {
     ssize_t n;
 
+    mute(splice);
     do {
-        n = splice_no_signal(splice);
+        n = sys_splice(splice->pipe[0], splice->to_fd, splice->held, MOVE);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
+        splice->broken = splice->broken || errno == EPIPE;
         return failed("write to", errp);
     }
     splice->held -= (size_t)n;

@@ -9,6 +9,7 @@
 #define QIO_SPLICE_H
 
 #include <qio/channel.h>
+#include "base/sys.h"
 
 /* Beside the results of a transfer: splice(2) does not do it, copy. */
 #define QIO_SPLICE_NOT (-3)
@@ -19,6 +20,10 @@ typedef struct QIOSplice {
     int pipe[2];
     size_t held;                    /* bytes in the pipe */
     size_t cap;                     /* how much one fill asks for */
+    bool muted;                     /* SIGPIPE is blocked: qio_splice_unmute() */
+    bool pending;                   /* it was pending before */
+    bool broken;                    /* a write met EPIPE */
+    sigset_t old;                   /* the signal mask before */
 } QIOSplice;
 
 /*
@@ -33,6 +38,9 @@ void qio_splice_close(QIOSplice *splice);
  * the end (in), -1, QIO_CHANNEL_ERR_BLOCK, QIO_SPLICE_NOT */
 ssize_t qio_splice_in(QIOSplice *splice, size_t len, Error **errp);
 ssize_t qio_splice_out(QIOSplice *splice, Error **errp);
+/* After any number of qio_splice_out(), before anybody else has the thread again: undoes what they
+ * did to the thread's signal mask.  Also after the close. */
+void qio_splice_unmute(QIOSplice *splice);
 /* Takes out all that is in the pipe, into buf of held bytes. */
 void qio_splice_drain(QIOSplice *splice, void *buf);
 

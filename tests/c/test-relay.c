@@ -299,6 +299,26 @@ TEST(a_command_filters_a_stream)
     scene_drop(&scene);
 }
 
+/* What can only be written is not waited for. */
+TEST(a_command_that_only_takes)
+{
+    const char *const argv[] = { "/bin/cat", NULL };
+    Scene scene;
+
+    scene_open(&scene);
+    qio_object_unref(scene.ends[1]);
+    scene.ends[1] = QIO_CHANNEL(qio_channel_command_new_spawn(argv, O_WRONLY, NULL));
+    CHECK_PTR(scene.ends[1], !=, NULL);
+    scene_start(&scene);
+    scene_write(scene.near[0], "gone");
+    scene_end(scene.near[0]);
+    scene_run(&scene);
+    scene_check_good(&scene);
+    scene_check_counts(&scene, 4, 0);
+    CHECK_INT(qio_channel_close(scene.ends[1], NULL), ==, 0);
+    scene_drop(&scene);
+}
+
 /* A channel without a descriptor wakes the relay by notifying. */
 TEST(a_channel_in_memory)
 {
