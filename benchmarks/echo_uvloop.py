@@ -29,11 +29,11 @@ async def main(path):
         while line := sys.stdin.readline():
             size, n = map(int, line.split())
             message = bytes(size)
-            start = time.perf_counter_ns()
+            start = time.thread_time_ns()
             for _ in range(n):
                 await ws.send(message)
                 await ws.recv()
-            print(time.perf_counter_ns() - start, flush=True)
+            print(time.thread_time_ns() - start, flush=True)
 
 
 uvloop.install()

@@ -3,7 +3,7 @@
 
 One operation is a message to the server and back.  Each peer has both of its ends in one process
 of one thread, over a unix socket, without compression; slices of 2 ms alternate between the peer,
-by its own wall clock, and the case.  A peer that is not installed is said to be not found.
+which times itself, and the case.  A peer that is not installed is said to be not found.
 Output: the lines of bench.h.
 """
 
