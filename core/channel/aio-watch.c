@@ -355,7 +355,8 @@ static GPtrArray *take_all(QIOChannel *ioc)
     return watches;
 }
 
-void qio_channel_kick(QIOChannel *ioc)
+/* Those that are woken by a look at them: watches, and the layer above. */
+static void kick_watches(QIOChannel *ioc)
 {
     GPtrArray *watches = take_all(ioc);
     QIOChannel *layer;
@@ -371,7 +372,7 @@ void qio_channel_kick(QIOChannel *ioc)
     qio_channel_kick_sources(ioc);
     layer = qio_layer_above(ioc);
     if (layer) {
-        qio_channel_notify(layer, G_IO_IN | G_IO_OUT);
+        qio_channel_kick(layer);
         g_object_unref(layer);
     }
 }
@@ -383,5 +384,10 @@ void qio_channel_notify(QIOChannel *ioc, GIOCondition condition)
     pthread_mutex_lock(&priv->lock);
     qio_channel_wake_waiters(ioc, condition, 0);
     pthread_mutex_unlock(&priv->lock);
-    qio_channel_kick(ioc);
+    kick_watches(ioc);
+}
+
+void qio_channel_kick(QIOChannel *ioc)
+{
+    qio_channel_notify(ioc, G_IO_IN | G_IO_OUT);
 }

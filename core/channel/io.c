@@ -228,6 +228,21 @@ static bool writes_on(QIOChannel *ioc, unsigned flags)
            ((flags & QIO_IO_WAIT) || qio_channel_get_blocking(ioc));
 }
 
+/*
+ * What goes wrong here is told by the next call: these bytes were accepted.  Who writes on a
+ * blocking channel and then does something else for long relies on their being gone.
+ */
+ssize_t qio_channel_see_off(QIOChannel *ioc, ssize_t n, unsigned flags)
+{
+    bool waits = !(flags & QIO_IO_DONTWAIT) &&
+                 ((flags & QIO_IO_WAIT) || qio_channel_get_blocking(ioc));
+
+    if (n > 0 && waits && qio_channel_class(ioc)->io_flush) {
+        qio_channel_flush_flags(ioc, flags, NULL);
+    }
+    return n;
+}
+
 /* Goes on after a first try that gave n: a part of `total`, or ERR_BLOCK.  Descriptors that were
  * to go with the first byte are still the caller's to send when that was ERR_BLOCK. */
 static ssize_t write_on(QIOChannel *ioc, const struct iovec *iov, size_t niov, int *fds,
@@ -276,10 +291,10 @@ ssize_t qio_channel_writev_flags(QIOChannel *ioc, const struct iovec *iov, size_
     }
     iov_trim(&iov, &niov);
     n = try_writev(ioc, iov, niov, fds, nfds, errp);
-    if (G_LIKELY(n == total) || n == -1) {
-        return n;
+    if (n != total && n != -1) {
+        n = write_on(ioc, iov, niov, fds, nfds, total, n, flags, errp);
     }
-    return write_on(ioc, iov, niov, fds, nfds, total, n, flags, errp);
+    return qio_channel_see_off(ioc, n, flags);
 }
 
 ssize_t qio_channel_read_on(QIOChannel *ioc, const struct iovec *iov, unsigned flags,
@@ -291,7 +306,8 @@ ssize_t qio_channel_read_on(QIOChannel *ioc, const struct iovec *iov, unsigned f
 ssize_t qio_channel_write_on(QIOChannel *ioc, const struct iovec *iov, ssize_t n, unsigned flags,
                              Error **errp)
 {
-    return write_on(ioc, iov, 1, NULL, 0, (ssize_t)iov->iov_len, n, flags, errp);
+    n = write_on(ioc, iov, 1, NULL, 0, (ssize_t)iov->iov_len, n, flags, errp);
+    return qio_channel_see_off(ioc, n, flags);
 }
 
 static int read_all_ended(size_t done, ssize_t n, Error **errp)

@@ -17,6 +17,8 @@ ssize_t qio_channel_read_on(QIOChannel *ioc, const struct iovec *iov, unsigned f
                             Error **errp);
 ssize_t qio_channel_write_on(QIOChannel *ioc, const struct iovec *iov, ssize_t n, unsigned flags,
                              Error **errp);
+/* What a layer accepted also has to leave it, if the write waits.  Returns n. */
+ssize_t qio_channel_see_off(QIOChannel *ioc, ssize_t n, unsigned flags);
 
 /* Whether one block can go straight to the class: open, nothing read ahead, and a class that
  * never waits in its transfers. */
@@ -55,7 +57,11 @@ static inline ssize_t qio_channel_write_flags(QIOChannel *ioc, const void *buf, 
         return qio_channel_writev_flags(ioc, &iov, 1, NULL, 0, flags, errp);
     }
     n = qio_channel_class(ioc)->io_writev(ioc, &iov, 1, NULL, 0, errp);
-    if (G_LIKELY(n == (ssize_t)len) || n == -1 || (flags & QIO_IO_DONTWAIT) ||
+    if (G_LIKELY(n == (ssize_t)len)) {
+        return G_LIKELY(!qio_channel_class(ioc)->io_flush) ? n
+                                                           : qio_channel_see_off(ioc, n, flags);
+    }
+    if (n == -1 || (flags & QIO_IO_DONTWAIT) ||
         (n > 0 && !(flags & QIO_IO_ALL))) {
         return n;
     }

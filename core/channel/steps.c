@@ -83,7 +83,14 @@ static int take_steps(QIOChannel *ioc, QIOStepFunc *step, int timeout_ms, bool i
 
 int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
 {
-    return take_steps(ioc, qio_channel_class(ioc)->io_handshake, timeout_ms, interruptible, errp);
+    int ret = take_steps(ioc, qio_channel_class(ioc)->io_handshake, timeout_ms, interruptible,
+                         errp);
+
+    /* The last word of the handshake may be held back by a layer below. */
+    if (ret >= 0 && qio_channel_get_blocking(ioc)) {
+        qio_channel_flush_flags(ioc, 0, NULL);
+    }
+    return ret;
 }
 
 int qio_channel_bye(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)

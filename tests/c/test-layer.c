@@ -393,6 +393,26 @@ TEST(flush_waits_as_the_mode_says_and_reaches_the_lowest_layer)
     qio_object_unref(s);
 }
 
+TEST(a_blocking_write_sees_off_what_the_layer_holds_back)
+{
+    Scripted *s = scripted_new();
+    Flip *flip = flip_new(s);
+
+    scripted_text(s, "!");
+    scripted_step(s, STEP_STALL);
+    flip->holds = true;
+    CHECK_INT(qio_channel_write(&flip->parent, "AB", 2, NULL), ==, 2);
+    CHECK_INT(s->written->len, ==, 4);
+    CHECK_MEM(s->written->data, "!ab.", 4);
+    flip->holds = true;
+    CHECK_INT(qio_channel_try_write(&flip->parent, "C", 1, NULL), ==, 1);
+    CHECK_INT(s->written->len, ==, 5);
+    CHECK_INT(qio_channel_write_all(&flip->parent, "D", 1, NULL), ==, 0);
+    CHECK_MEM(s->written->data, "!ab.cd.", 7);
+    qio_object_unref(flip);
+    qio_object_unref(s);
+}
+
 TEST(layers_lie_on_layers)
 {
     Stack stack = stack_new();
