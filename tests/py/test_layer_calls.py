@@ -144,6 +144,13 @@ def test_what_a_write_left_in_the_layers_is_sent_before_it_returns():
 
 
 @pytest.mark.parametrize('name', STACKS)
+def test_leaving_with_an_exception_is_not_hidden_by_what_close_could_not_send(name):
+    with pytest.raises(qio.TimeoutError):
+        with stack(*STACKS[name]) as (a, _):
+            a.write(BIG, timeout=0.01)
+
+
+@pytest.mark.parametrize('name', STACKS)
 def test_both_directions_at_once(name):
     data = random.Random(name).randbytes(2_000_000)
     with stack(*STACKS[name]) as (a, b):

@@ -51,6 +51,13 @@ def _count(value, name):
                         f"not {type(value).__name__}") from None
 
 
+def _close_quietly(channel):
+    try:
+        channel.close()
+    except OSError:
+        pass
+
+
 class PeerCred(NamedTuple):
     """Who is on the other side of a unix socket, as the kernel knew it at connect."""
 
@@ -121,7 +128,11 @@ class Channel(_qio.Channel):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.close()
+        # What close() could not send is no news to who leaves with an exception, Ctrl-C included.
+        if exc and exc[0] is not None:
+            _close_quietly(self)
+        else:
+            self.close()
 
     # ---- layers ----
 
@@ -173,7 +184,7 @@ class Channel(_qio.Channel):
             try:
                 layer.handshake(timeout=timeout)
             except BaseException:
-                layer.close()
+                _close_quietly(layer)
                 raise
         return layer
 
