@@ -5,7 +5,7 @@
  * usage: budget CASE N.  Does N operations of CASE with the library as it is installed, so that
  * the difference between two N, divided, is what one costs: the same every time, whatever else
  * the machine does.  Cases: pair (channel API: 64 B written and read), abi (the same through the
- * flat ABI), wait (a ready channel), handle (one look-up).
+ * flat ABI), ws (through a WebSocket's two ends), wait (a ready channel), handle (one look-up).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +36,37 @@ static void count_pair(long n)
     }
     qio_object_unref(a);
     qio_object_unref(b);
+}
+
+/* Each step finds what the other end has sent; neither waits. */
+static void shake(QIOChannel *a, QIOChannel *b)
+{
+    bool shaken = false;
+
+    for (int i = 0; i < 10 && !shaken; i++) {
+        shaken = qio_channel_handshake(a, 0, false, NULL) == 0;
+        shaken = qio_channel_handshake(b, 0, false, NULL) == 0 && shaken;
+    }
+    must(shaken, "handshake");
+}
+
+static void count_ws(long n)
+{
+    QIOChannelSocket *below[2];
+    QIOChannel *a, *b;
+
+    must(qio_channel_socket_new_pair(&below[0], &below[1], NULL) == 0, "new_pair");
+    a = (QIOChannel *)qio_channel_websock_new_client((QIOChannel *)below[0], NULL, NULL, NULL);
+    b = (QIOChannel *)qio_channel_websock_new_server((QIOChannel *)below[1]);
+    shake(a, b);
+    while (n--) {
+        must(qio_channel_write(a, buf, MESSAGE, NULL) == MESSAGE, "write");
+        must(qio_channel_read(b, buf, MESSAGE, NULL) == MESSAGE, "read");
+    }
+    qio_object_unref(a);
+    qio_object_unref(b);
+    qio_object_unref(below[0]);
+    qio_object_unref(below[1]);
 }
 
 static void count_wait(long n)
@@ -75,12 +106,14 @@ int main(int argc, char **argv)
     must(n > 0, "usage: budget CASE N;");
     if (strcmp(argv[1], "pair") == 0) {
         count_pair(n);
+    } else if (strcmp(argv[1], "ws") == 0) {
+        count_ws(n);
     } else if (strcmp(argv[1], "wait") == 0) {
         count_wait(n);
     } else if (strcmp(argv[1], "abi") == 0 || strcmp(argv[1], "handle") == 0) {
         count_abi(n, argv[1][0] == 'a');
     } else {
-        must(false, "usage: CASE is pair, abi, wait or handle;");
+        must(false, "usage: CASE is pair, abi, ws, wait or handle;");
     }
     return 0;
 }

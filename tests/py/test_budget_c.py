@@ -28,6 +28,7 @@ def instructions(case, n):
 @pytest.mark.parametrize('case, budget', [
     ('pair', 190),
     ('abi', 405),
+    ('ws', 2310),
     ('wait', 219),
     ('handle', 92),
 ])
