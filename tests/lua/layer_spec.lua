@@ -365,6 +365,15 @@ describe("a WebSocket", function()
     local b = assert(server:join())
     a:send("secret", "text")
     assert.equal("secret", (b:recv()))
+    -- A task that has written waits, without turning in circles, until all is out of all layers.
+    local big = ("x"):rep(300000)
+    local writer = qio.spawn(function() return a:send(big) end)
+    local turns = 0
+    while turns < 50 and qio.step(0) do turns = turns + 1 end
+    assert.equal("waiting", writer:status())
+    assert.is_true(turns < 50)
+    assert.is_true(b:recv() == big)
+    assert.equal(a, writer:join())
     assert.equal("TLS1.3", a:tlsinfo().version)
     assert.is_nil((qio.null():tlsinfo()))
     close_all(a, b)

@@ -224,6 +224,13 @@ end
 
 -- ---- writing ----
 
+-- The one of a stack of layers that cannot send.
+local function blocked_layer(self)
+  local one = self
+  while one and core.channel_wait(one, core.OUT, 0) ~= 0 do one = core.transport(one) end
+  return one or self
+end
+
 -- Sends what layers hold back of what they have accepted; a channel that never waits leaves it.
 local function push_out(self, deadline)
   if deadline == nil then deadline = deadline_of(self) end
@@ -233,7 +240,7 @@ local function push_out(self, deadline)
     local ok, msg, code = core.channel_flush_within(self, ms)
     if ok then break end
     if code == AGAIN and not alone then
-      ok, msg, code = wait(self, WRITE, deadline)
+      ok, msg, code = wait(blocked_layer(self), WRITE, deadline)
       if not ok then return nil, msg, code end
     elseif code == AGAIN then
       return nil, "timeout", errno.TIMEOUT
