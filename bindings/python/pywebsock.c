@@ -13,6 +13,7 @@
 #define SMALL 4096
 #define FIRST_SIZE 65536
 #define REASON_MAX 124
+#define CONTROL_MAX 125         /* of a close frame, which has to come whole */
 
 /* What a call leaves to the next one.  A message that was begun is never given up. */
 struct QioMessage {
@@ -132,7 +133,7 @@ static PyObject *receive_more(QioObject *self, qioh_ssize *again, qioh_error *er
     qioh_ssize n;
 
     *again = 0;
-    if (message->have == size && _PyBytes_Resize(&message->buf, size * 2) < 0) {
+    if (size - message->have < CONTROL_MAX && _PyBytes_Resize(&message->buf, size * 2) < 0) {
         return NULL;
     }
     n = try_recv(self, PyBytes_AS_STRING(message->buf) + message->have,

@@ -186,6 +186,17 @@ def test_close_codes_in(server, code, reason):
             ws.send('too late')
 
 
+@pytest.mark.parametrize('size', [1, 4096, 69507, 69600, 69630, 69631, 69632])
+def test_close_in_the_middle_of_a_message(size):
+    """The frame comes whole, however much room the message that was begun has left."""
+    with opposite() as (ws, peer):
+        with in_thread(lambda: (peer.send_frame(TEXT, b'x' * size, fin=False),
+                                peer.send_close(4001, 'a reason'))):
+            with pytest.raises(qio.WebSocketError) as caught:
+                ws.recv()
+        assert (caught.value.close_code, caught.value.reason) == (4001, 'a reason')
+
+
 def test_close_without_a_code():
     with opposite() as (ws, peer):
         peer.send_frame(CLOSE)
