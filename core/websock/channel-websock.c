@@ -187,26 +187,6 @@ void qio_channel_websock_handshake(QIOChannelWebsock *ws, QIOTaskFunc func, gpoi
     qio_task_unref(qio_channel_handshake_task(&ws->parent, -1, NULL, func, opaque, destroy));
 }
 
-/* Reads and drops what comes before the other side's close frame. */
-static int await_close(QIOChannelWebsock *ws, Error **errp)
-{
-    uint8_t scrap[4096];
-    ssize_t n = 0;
-    int opcode;
-    bool fin;
-
-    while (!ws->in.closed && n >= 0) {
-        n = qio_ws_take(ws, scrap, sizeof(scrap), &opcode, &fin, errp);
-        if (n == 0 && opcode == QIO_WS_OP_CLOSE) {
-            break;
-        }
-    }
-    if (ws->in.closed) {
-        return 0;
-    }
-    return n == QIO_CHANNEL_ERR_BLOCK || n == -1 ? (int)n : 0;
-}
-
 static int websock_bye(QIOChannel *ioc, Error **errp)
 {
     QIOChannelWebsock *ws = (QIOChannelWebsock *)ioc;
@@ -225,7 +205,7 @@ static int websock_bye(QIOChannel *ioc, Error **errp)
         ret = qio_ws_flush(ws, errp);
     }
     if (ret == 0) {
-        ret = await_close(ws, errp);
+        ret = qio_ws_drop_input(ws, errp);
     }
     /* What came with the other side's close frame may have made something due. */
     if (ret == 0) {

@@ -444,14 +444,14 @@ static ssize_t take_closed(QIOWsInput *in, int *opcode, bool *fin, Error **errp)
     return -1;
 }
 
-ssize_t qio_ws_take(QIOChannelWebsock *ws, uint8_t *buf, size_t len, int *opcode, bool *fin,
+/* As qio_ws_take(), within what is left of this try's reads. */
+static ssize_t take(QIOChannelWebsock *ws, uint8_t *buf, size_t len, int *opcode, bool *fin,
                     Error **errp)
 {
     QIOWsInput *in = &ws->in;
     size_t got = 0;
 
     *fin = false;
-    in->fills = 0;
     for (;;) {
         Next what = next(ws);
 
@@ -490,4 +490,37 @@ ssize_t qio_ws_take(QIOChannelWebsock *ws, uint8_t *buf, size_t len, int *opcode
     }
     *opcode = in->opcode;
     return got > 0 ? (ssize_t)got : QIO_CHANNEL_ERR_BLOCK;
+}
+
+ssize_t qio_ws_take(QIOChannelWebsock *ws, uint8_t *buf, size_t len, int *opcode, bool *fin,
+                    Error **errp)
+{
+    ws->in.fills = 0;
+    return take(ws, buf, len, opcode, fin, errp);
+}
+
+int qio_ws_drop_input(QIOChannelWebsock *ws, Error **errp)
+{
+    uint8_t scrap[4096];
+    Error *err = NULL;
+    int opcode = 0;
+    bool fin;
+
+    ws->in.fills = 0;
+    for (int i = 0; i < QIO_WS_DROPS_MAX; i++) {
+        ssize_t n = take(ws, scrap, sizeof(scrap), &opcode, &fin, &err);
+
+        /* Whatever code it has: it is an answer. */
+        if (ws->in.closed || (n == 0 && opcode == QIO_WS_OP_CLOSE)) {
+            qio_error_free(err);
+            return 0;
+        }
+        if (n < 0) {
+            qio_error_propagate(errp, err);
+            return (int)n;
+        }
+    }
+    /* What came may inflate without end: the clock and the others have their turn. */
+    ws->kick = true;
+    return QIO_CHANNEL_ERR_BLOCK;
 }

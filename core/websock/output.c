@@ -298,12 +298,17 @@ static int put_plain(QIOChannelWebsock *ws, const QIOWsHeader *header, const str
 int qio_ws_put_frame(QIOChannelWebsock *ws, QIOWsHeader *header, const struct iovec *iov,
                      size_t niov, size_t len, Error **errp)
 {
+    int ret;
+
     header->length = len;
     if (set_key(ws, header, errp) < 0) {
         return -1;
     }
-    return header->masked ? put_masked(ws, header, iov, niov, len, errp)
-                          : put_plain(ws, header, iov, niov, len, errp);
+    ret = header->masked ? put_masked(ws, header, iov, niov, len, errp)
+                         : put_plain(ws, header, iov, niov, len, errp);
+    /* Who sleeps over reading has to see the rest off, too. */
+    ws->kick |= ws->out.start < ws->out.end;
+    return ret;
 }
 
 /* ---- messages ---- */

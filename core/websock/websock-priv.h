@@ -20,6 +20,7 @@
 enum {
     QIO_WS_INPUT_SIZE = 16 * 1024,          /* read at once, and held at most */
     QIO_WS_FILLS_MAX = 64,                  /* reads that one try makes for want of payload */
+    QIO_WS_DROPS_MAX = 1024,                /* pieces of 4 KiB that one try drops */
     QIO_WS_FRAME_MAX = 64 * 1024,           /* payload that one frame takes on its way out */
     QIO_WS_FRAGMENTS_MAX = 1024,
     QIO_WS_MESSAGE_MAX = 16 * 1024 * 1024,
@@ -208,6 +209,9 @@ bool qio_ws_input_ready(QIOChannelWebsock *ws);
  */
 ssize_t qio_ws_take(QIOChannelWebsock *ws, uint8_t *buf, size_t len, int *opcode, bool *fin,
                     Error **errp);
+/* Reads and drops what comes before the other side's close frame, a share of it at a time.
+ * Returns: 0 it has come, or reading was shut down; -1; QIO_CHANNEL_ERR_BLOCK */
+int qio_ws_drop_input(QIOChannelWebsock *ws, Error **errp);
 /* Reads from the transport into the empty input buffer, and before that into `iov` if there is
  * one.  Returns: > 0, 0 at the end, -1, QIO_CHANNEL_ERR_BLOCK */
 ssize_t qio_ws_fill(QIOChannelWebsock *ws, const struct iovec *direct, Error **errp);

@@ -381,3 +381,74 @@ TEST(ws_below_that_calls_its_layer_is_told_busy)
     qio_object_unref(ws);
     qio_object_unref(caller);
 }
+
+/* A peer that goes on sending does not keep who says goodbye from looking at the clock. */
+TEST(ws_bye_to_a_peer_that_does_not_stop)
+{
+    Scripted *s = scripted_new();
+    QIOChannelWebsock *ws = server_over(s, NULL, 4096);
+    GByteArray *bytes = g_byte_array_new();
+    char payload[1000] = { 0 };
+    int tries = 0, ret;
+
+    while (bytes->len < 4 * QIO_WS_FILLS_MAX * QIO_WS_INPUT_SIZE) {
+        ws_frame(bytes, 0x82, payload, sizeof(payload), true);
+    }
+    ws_frame(bytes, 0x88, "", 0, true);
+    scripted_bytes(s, bytes->data, bytes->len);
+    do {
+        s->reads = 0;
+        ret = qio_channel_class(QIO_CHANNEL(ws))->io_bye(QIO_CHANNEL(ws), NULL);
+        CHECK_INT(s->reads, <=, QIO_WS_FILLS_MAX);
+        tries++;
+    } while (ret == QIO_CHANNEL_ERR_BLOCK && tries < 10);
+    CHECK_INT(ret, ==, 0);
+    g_byte_array_unref(bytes);
+    drop_both(ws, s);
+}
+
+static gboolean not_called(QIOChannel *ioc, GIOCondition condition, gpointer data)
+{
+    CHECK(false);
+    return FALSE;
+}
+
+/* What another thread leaves behind goes out as soon as the peer takes it, also when the loop has
+ * gone to sleep over reading before. */
+TEST(ws_rest_of_a_frame_is_seen_off_by_a_sleeping_loop)
+{
+    for (int server = 0; server < 2; server++) {
+        QIOChannelWebsock *a, *b;
+        AioContext *ctx = qio_aio_context_new(NULL);
+        QIOChannelWebsock *ws, *peer;
+        static char big[60000], buf[60000];
+        size_t sent = 0, got = 0;
+        QIOLoopWatch *watch;
+        ssize_t n;
+
+        ws_pair(&a, &b, NULL, NULL);
+        ws = server ? b : a;
+        peer = server ? a : b;
+        watch = qio_channel_add_aio_watch(QIO_CHANNEL(ws), ctx, G_IO_IN, not_called, NULL, NULL,
+                                          NULL);
+        while (qio_aio_context_dispatch(ctx, 0, NULL) > 0) {
+        }
+        while ((n = qio_channel_try_write(QIO_CHANNEL(ws), big, sizeof(big), NULL)) > 0) {
+            sent += (size_t)n;
+        }
+        CHECK(qio_ws_pending(ws));
+        for (int idle = 0; got < sent && idle < 100; idle++) {
+            while ((n = qio_channel_try_read(QIO_CHANNEL(peer), buf, sizeof(buf), NULL)) > 0) {
+                got += (size_t)n;
+                idle = 0;
+            }
+            qio_aio_context_dispatch(ctx, 0, NULL);
+        }
+        CHECK_INT(got, ==, sent);
+        qio_loop_watch_remove(watch);
+        qio_loop_watch_unref(watch);
+        qio_object_unref(a);
+        qio_object_unref(b);
+        qio_aio_context_unref(ctx);
+    }
+}

@@ -147,6 +147,23 @@ TEST(ws_bye_has_a_deadline)
     qio_object_unref(peer);
 }
 
+/* The other side may answer with a code of its own: that is an end in order, too. */
+TEST(ws_bye_that_is_answered_with_a_code)
+{
+    for (int face = 0; face < 2; face++) {
+        QIOChannel *peer;
+        int fd;
+        QIOChannelWebsock *ws = ws_server_on(&fd, &peer, face ? messages() : NULL);
+        Error *err = NULL;
+
+        ws_say(fd, 0x88, "\x0f\xa1" "why");
+        CHECK_INT(qio_channel_bye(QIO_CHANNEL(ws), -1, false, &err), ==, 0);
+        CHECK(err == NULL);
+        qio_object_unref(ws);
+        qio_object_unref(peer);
+    }
+}
+
 /* ---- close ---- */
 
 TEST(ws_close_says_so)
