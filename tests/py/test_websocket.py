@@ -227,6 +227,25 @@ def test_close_does_not_wait_for_ever():
         assert peer.recv_frame()[0] == CLOSE
 
 
+@pytest.mark.parametrize('mode', ['messages', 'stream'])
+def test_close_does_not_wait_for_who_goes_on_sending(monkeypatch, mode):
+    calls = []
+
+    def more(self, *args, **keys):
+        calls.append(keys)
+        assert len(calls) < 5
+        return b'more'
+
+    with opposite(mode=mode) as (ws, peer):
+        with monkeypatch.context() as patch:
+            patch.setattr(qio.WebSocketChannel, 'recv', more)
+            patch.setattr(qio.WebSocketChannel, 'read_some', more)
+            ws.close(1000, timeout=0)
+        assert len(calls) == 1
+        assert ws.closed
+        assert peer.recv_frame()[0] == CLOSE
+
+
 def test_plain_close_says_goodbye():
     with opposite() as (ws, peer):
         ws.close()

@@ -137,7 +137,8 @@ class WebSocketChannel(Channel):
         try:
             while (self.recv(timeout=timeout) is not None if messages
                    else self.read_some(timeout=timeout)):
-                pass
+                if timeout is not None and timeout.expired:
+                    break               # one who goes on sending is not waited for either
         except Error:
             pass                        # the end, or none in time
 
