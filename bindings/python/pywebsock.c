@@ -121,6 +121,20 @@ static PyObject *end_message(struct QioMessage *message)
     return result;
 }
 
+/* Room for more of a message.  Without memory what has come stays: a message is not torn.
+ * Returns: 0, -1 */
+static int grow(struct QioMessage *message)
+{
+    PyObject *larger = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(message->buf) * 2);
+
+    if (!larger) {
+        return -1;
+    }
+    memcpy(PyBytes_AS_STRING(larger), PyBytes_AS_STRING(message->buf), (size_t)message->have);
+    Py_SETREF(message->buf, larger);
+    return 0;
+}
+
 /*
  * One try, which goes on with a message that has begun.  Returns: the message, or NULL with what
  * is to do in *again: 1 for more of the message, 0 with an exception, else what the library said
@@ -133,7 +147,7 @@ static PyObject *receive_more(QioObject *self, qioh_ssize *again, qioh_error *er
     qioh_ssize n;
 
     *again = 0;
-    if (size - message->have < CONTROL_MAX && _PyBytes_Resize(&message->buf, size * 2) < 0) {
+    if (size - message->have < CONTROL_MAX && grow(message) < 0) {
         return NULL;
     }
     n = try_recv(self, PyBytes_AS_STRING(message->buf) + message->have,

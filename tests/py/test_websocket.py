@@ -4,6 +4,7 @@
 import contextlib
 import gc
 import os
+import resource
 import socket
 import struct
 
@@ -12,7 +13,7 @@ import pytest
 import qio
 from rigs import PATIENCE, in_thread
 from streams import SocketStream, TlsStream, client_context, server_context
-from wspeer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, WsError, WsStream
+from wspeer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, WsError, WsStream, encode_frame
 
 MEGABYTE = os.urandom(1 << 20)
 
@@ -325,6 +326,24 @@ def test_a_timeout_loses_no_part_of_a_message():
             ws.recv(timeout=0.01)
         peer.send_frame(CONTINUATION, b' and half')
         assert ws.recv() == 'half and half'
+
+
+def test_no_memory_for_a_message_tears_none():
+    with opposite(max_message=1 << 30) as (ws, peer):
+        frame = encode_frame(BINARY, b'm' * (40 << 20), fin=True, mask=None)
+        with in_thread(lambda: (peer.lower.sendall(frame), peer.send('next'))):
+            with open('/proc/self/statm', encoding='ascii') as file:
+                pages = int(file.read().split()[0])
+            limits = resource.getrlimit(resource.RLIMIT_AS)
+            size = pages * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size + (50 << 20), limits[1]))
+            try:
+                with pytest.raises(MemoryError):
+                    ws.recv()
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, limits)
+            assert ws.recv() == b'm' * (40 << 20)
+            assert ws.recv() == 'next'
 
 
 def test_nonblocking():
