@@ -168,8 +168,9 @@ PyObject *qiopy_wrap_watch(qioh_watch *watch)
 QioObject *qiopy_unwrap(PyObject *object, QioType type, const char *name)
 {
     if (!PyObject_TypeCheck(object, qiopy_types[type])) {
-        PyErr_Format(PyExc_TypeError, "%s has to be a %s, not %.100s", name,
-                     qiopy_types[type]->tp_name, Py_TYPE(object)->tp_name);
+        /* The user knows the class of the package, which derives from that of the module. */
+        PyErr_Format(PyExc_TypeError, "%s has to be a qio.%s, not %.100s", name,
+                     strrchr(qiopy_types[type]->tp_name, '.') + 1, Py_TYPE(object)->tp_name);
         return NULL;
     }
     return (QioObject *)object;

@@ -159,11 +159,25 @@ static int give_write_error(QIOChannelTls *tls, Error **errp)
     return -1;
 }
 
+/* What the reader saw end the session says more than that it has ended. */
+static void set_ended_error(QIOChannelTls *tls)
+{
+    if (tls->read_error) {
+        tls->write_error = qio_error_copy(tls->read_error);
+        return;
+    }
+    qio_error_set_errno(&tls->write_error, EPIPE, "TLS: the peer has ended the connection");
+}
+
 /* Returns: bytes accepted, or -1 with write_error set. */
 static ssize_t send_record(QIOChannelTls *tls, const void *bytes, size_t len)
 {
     ssize_t n = gnutls_record_send(tls->session, bytes, MIN(len, (size_t)RECORD_MAX));
 
+    if (n == GNUTLS_E_INVALID_SESSION && (tls->read_error || tls->read_end)) {
+        set_ended_error(tls);
+        return -1;
+    }
     if (n <= 0) {
         qio_tls_set_session_error(tls, n < 0 ? (int)n : GNUTLS_E_INTERNAL_ERROR, "TLS",
                                   &tls->write_error);

@@ -181,6 +181,11 @@ describe("TLS", function()
     ok, msg = pcall(qio.creds.psk, { no_such_key = 1 })
     assert.is_false(ok)
     assert.matches("no%-such%-key", msg)
+    for _, key in ipairs { "ca", "cert", "key", "password" } do
+      ok, msg = pcall(qio.creds.x509, { [key] = {} })
+      assert.is_false(ok)
+      assert.matches("a table is no value", msg)
+    end
     ok, msg = pcall(qio.creds.x509, 7)
     assert.is_false(ok)
     assert.matches("table", msg)

@@ -136,6 +136,7 @@ def test_shutdown_takes_words_and_the_numbers_of_socket(how, twice):
     (lambda: qio.command(['ls'], cwd=5), 'cwd|str, bytes'),
     (lambda: qio.command(['ls'], close_timeout='x'), 'close_timeout'),
     (lambda: qio.Fd('x'), 'fd'), (lambda: qio.Fd(None), 'fd'),
+    (lambda: qio.relay(qio.null(), 5), '^b has to be a qio.Channel, not int$'),
     (lambda: qio.null().makefile('x'), 'mode'), (lambda: qio.null().makefile(5), 'mode'),
 ])
 def test_a_wrong_argument_of_a_function_is_named(call, name):

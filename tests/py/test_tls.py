@@ -398,6 +398,11 @@ def test_arguments_of_credentials(pki, tmp_path):
         X509(ca=pki.ca.read_text())
     with pytest.raises(TypeError, match='ca has to be'):
         X509(ca=7)
+    for name in ('ca', 'cert', 'key', 'crl'):           # nothing of a key comes into a message
+        for data in (b'0w\x02\x01\x00secret', b'secret\nsecret', bytearray(b'\0secret')):
+            with pytest.raises(qio.InvalidError, match=f'^{name} has to be a path, or PEM') as e:
+                X509(**{name: data})
+            assert 'secret' not in str(e.value)
     with pytest.raises(TypeError, match='authorize has to be callable'):
         X509(dir=pki.dir, server=True, authorize=7)
     with pytest.raises(TypeError, match='key has to be bytes'):

@@ -127,6 +127,9 @@ def test_an_end_without_a_word_is_a_truncation(pki, opposite):
             with pytest.raises(qio.TruncatedError) as caught:
                 layer.read()
             assert isinstance(caught.value, qio.TLSError)
+        for _ in range(2):                  # the writer is told what the reader saw
+            with pytest.raises(qio.TLSTruncatedError, match='without its close_notify'):
+                layer.write(b'too late')
 
 
 def test_relaxed(pki, opposite):
@@ -138,6 +141,9 @@ def test_relaxed(pki, opposite):
     sock.close()
     with layer:
         assert layer.read() == b'all'
+        for _ in range(2):
+            with pytest.raises(BrokenPipeError, match='the peer has ended the connection'):
+                layer.write(b'too late')
 
 
 # ---- waiting ----

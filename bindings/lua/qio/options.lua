@@ -46,7 +46,7 @@ local function set_variable(options, key, name, value)
 end
 
 local function set_option(options, key, value)
-  if type(value) ~= "table" then return set_value(options, key, value) end
+  if type(value) ~= "table" or BYTES[key] then return set_value(options, key, value) end
   if next(value) == nil and key == "env" then
     return set_value(options, key, "")          -- no variables, which is not ours
   end

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Self
 from . import _qio
 from ._types import Path, Timeout
 from .channel import Channel
+from .errors import InvalidError
 from .options import as_options
 
 _X509, _PSK, _ANON = range(3)
@@ -28,7 +29,13 @@ def _material(value: Any, name: str) -> Any:
         return None
     if isinstance(value, (bytes, bytearray, memoryview)):
         data = bytes(value)
-        return data if _PEM in data else os.fsdecode(data)
+        if _PEM in data:
+            return data
+        if b"\0" in data or b"\n" in data:
+            # Perhaps a private key in another form, so it must not come into a message.
+            raise InvalidError(f"{name} has to be a path, or PEM text as bytes; these "
+                               f"{len(data)} bytes are neither (DER has to be made PEM)")
+        return os.fsdecode(data)
     if isinstance(value, (str, os.PathLike)):
         text = os.fsdecode(value)
         if _PEM.decode() in text:
