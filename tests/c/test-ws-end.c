@@ -503,3 +503,33 @@ TEST(ws_operation_ends_once)
         }
     }
 }
+
+/* Who says goodbye to a peer whose few bytes become many goes on where the last step stopped. */
+TEST(ws_bye_to_what_inflates)
+{
+    for (int as_task = 0; as_task < 2; as_task++) {
+        QIOChannelWebsock *a, *b;
+        AioContext *ctx = qio_aio_context_new(NULL);
+        g_autofree char *zeros = g_malloc0(12 << 20);
+        Outcome outcome = { 0 };
+
+        ws_pair(&a, &b, ws_options("ws-deflate", "on", NULL),
+                ws_options("ws-deflate", "on", NULL));
+        CHECK_INT(qio_channel_write_all(QIO_CHANNEL(a), zeros, 12 << 20, NULL), ==, 0);
+        CHECK_INT(qio_channel_websock_close_code(a, 1000, NULL, NULL), ==, 0);
+        if (as_task) {
+            QIOTask *task = qio_channel_close_task(QIO_CHANNEL(b), -1, ctx, came_out, &outcome,
+                                                   was_freed);
+
+            while (outcome.calls == 0) {
+                CHECK_INT(qio_aio_context_dispatch(ctx, -1, NULL), >=, 0);
+            }
+            CHECK_INT(outcome.code, ==, 0);
+            qio_task_unref(task);
+        } else {
+            CHECK_INT(qio_channel_bye(QIO_CHANNEL(b), -1, false, NULL), ==, 0);
+        }
+        drop_ws(a, b);
+        qio_aio_context_unref(ctx);
+    }
+}
