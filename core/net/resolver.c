@@ -23,6 +23,7 @@ typedef struct Pool {
     uint32_t epoch;             /* of the process that it belongs to */
     GQueue waiting;             /* QIOLookup */
     int threads;
+    struct Pool *left_behind;   /* of the process that this one was forked from */
 } Pool;
 
 struct QIOLookup {
@@ -55,6 +56,7 @@ static Pool *get_pool(void)
     pthread_mutex_init(&fresh->lock, NULL);
     g_queue_init(&fresh->waiting);
     fresh->epoch = qio_fork_epoch();
+    fresh->left_behind = pool;
     if (atomic_compare_exchange_strong(&the_pool, &pool, fresh)) {
         return fresh;
     }

@@ -254,13 +254,13 @@ TEST(a_full_table_is_an_error_and_nothing_is_lost, .timeout_s = 60)
     uint32_t n = 0;
 
     /* A kind without objects as yet: the slots alone. */
-    while ((handles[n] = abi_handle_new(QIOH_KIND_TASK, &n, 1, NULL))) {
+    while ((handles[n] = abi_handle_new(QIOH_KIND_CLOSURE, &n, 1, NULL))) {
         n++;
     }
     CHECK_INT(n, ==, ABI_SLOTS - 1);
     fails_with_limit(fd, loop);
     while (n > 0) {
-        abi_handle_unref(handles[--n], QIOH_KIND_TASK);
+        abi_handle_unref(handles[--n], QIOH_KIND_CLOSURE);
     }
     qioh_channel_unref(new_null());
     qioh_loop_unref(loop);

@@ -174,11 +174,11 @@ static void exit_of_command(void)
     command = start_cat(&err);
     if (went_well(command != NULL, &err)) {
         task = qio_channel_command_wait_exit_task(command, -1, ctx, NULL, NULL, NULL);
-        if (went_well(qio_channel_shutdown(QIO_CHANNEL(command), QIO_CHANNEL_SHUTDOWN_WRITE,
-                                           &err) == 0, &err) && ended_well(task)) {
-            CHECK(qio_channel_command_get_exit_status(command, NULL, NULL));
-        } else {
+        if (!went_well(qio_channel_shutdown(QIO_CHANNEL(command), QIO_CHANNEL_SHUTDOWN_WRITE,
+                                            &err) == 0, &err)) {
             qio_task_unref(task);
+        } else if (ended_well(task)) {
+            CHECK(qio_channel_command_get_exit_status(command, NULL, NULL));
         }
         put_command_away(command);
     }
