@@ -265,7 +265,7 @@ static QIOWsInflated inflate_once(QIOWsDeflate *d)
         d->end = (size_t)left;
         d->ended = QIO_WS_INFLATED_TOO_BIG;
     } else if (ret == Z_STREAM_END) {
-        inflateReset(z);        /* a last block: what follows is a stream of its own */
+        inflateResetKeep(z);    /* a last block: what follows is a new stream, with the window */
         d->full = false;
     } else if (ret == Z_MEM_ERROR) {
         d->ended = QIO_WS_INFLATED_NOMEM;

@@ -29,6 +29,8 @@ static const Talk examples[] = {
       EXT },
     { "as a stream", "c2:%f2%48%cd%c9%c9%07%00 c2:%f2%00%11%00%00", "s(HelloHello)", "",
       ON " ws-mode=stream", EXT },
+    { "the window outlasts a last block", "c1:%f3%48%cd%c9%c9%07%00%00 c1:%f2%00%11%00%00",
+      "t(Hello) t(Hello)", "", ON, EXT },
     { "no stream of deflate", "c1:%ff%ff%ff", "error(1007)", "close(1007)", ON, EXT },
     { "bad UTF-8 inside", "c1:%00%03%00%fc%ffa%ffb%00", "t(a~ error(1007)", "close(1007)", ON,
       EXT },
