@@ -284,7 +284,11 @@ static void relay_advance(QIOChannel *ioc, gpointer opaque)
     if (qio_task_is_done(relay->task) || !begin(relay)) {
         return;
     }
-    for (unsigned direction = 0; direction < 2; direction++) {
+    /* The reader of this end first: reading pushes a layer's held output out, after which it no
+     * longer names a descriptor to a writer that was refused before. */
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned direction = i == 0 ? end : !end;
+
         if (waits_at(relay, direction, end) && !qio_task_is_done(relay->task)) {
             run_pump(relay, direction);
         }
