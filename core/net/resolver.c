@@ -29,7 +29,7 @@ typedef struct Pool {
 struct QIOLookup {
     Pool *pool;
     int refs;                   /* one of who asked, one of the queue or the worker */
-    int done_fd;                /* a pipe's end that hangs up when it is done */
+    int done_fd;                /* a pipe's end that is readable, or hangs up, when it is done */
     int tell_fd;                /* its other end; -1 = done, or whoever asked has gone */
     bool done;
     char *host;
@@ -121,11 +121,17 @@ static void look_up(QIOLookup *lookup)
     }
 }
 
-/* Lock held.  A close tells it, since it cannot fail. */
+/* Lock held.  A close tells it, since it cannot fail; but a child that was forked meanwhile has
+ * that end too, and then only a byte tells. */
 static void tell_done(QIOLookup *lookup)
 {
+    ssize_t n;
+
     lookup->done = true;
     if (lookup->tell_fd >= 0) {
+        do {
+            n = sys_write(lookup->tell_fd, "", 1);
+        } while (n < 0 && errno == EINTR);
         sys_close(lookup->tell_fd);
         lookup->tell_fd = -1;
     }

@@ -28,7 +28,7 @@ int qio_address_to_one(const QIOAddress *addr, QIOSockaddr *out, Error **errp);
 /* Begins to look a name up, with the keys ipv4, ipv6 and numeric.  Returns: NULL (INVAL: numeric
  * is on; SYSTEM: no thread or descriptor) */
 QIOLookup *qio_lookup_start(const QIOAddress *addr, const QIOOptions *options, Error **errp);
-/* Hangs up once it is done (G_IO_HUP, whatever is waited for). */
+/* Ready for G_IO_IN once it is done; nobody reads it. */
 int qio_lookup_fd(const QIOLookup *lookup);
 bool qio_lookup_is_done(QIOLookup *lookup);
 /* What a look-up that is done found, at least one, in the order of preference; the array is the

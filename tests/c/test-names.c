@@ -295,6 +295,35 @@ TEST(a_forked_child_looks_names_up_itself)
     check_found(lookup, "tcp://127.0.0.1:80");
 }
 
+/* It has the pipe by which the look-up tells, too, so that hanging up alone would not tell. */
+TEST(a_forked_child_that_lives_holds_no_look_up_up)
+{
+    int hold[2], status;
+    QIOLookup *lookup;
+    pid_t child;
+    char byte;
+
+    names_install();
+    names_answer("slow", 0, "127.0.0.1");
+    names_hold("slow");
+    lookup = start("slow");
+    names_wait_held(1);
+    CHECK_INT(pipe(hold), ==, 0);
+    child = fork();
+    if (child == 0) {
+        alarm(60);
+        close(hold[1]);
+        _exit(read(hold[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    names_release();
+    CHECK_INT(qio_lookup_wait(lookup, NULL, sys_deadline_ns(20000), false, NULL), ==, 0);
+    check_found(lookup, "tcp://127.0.0.1:80");
+    close(hold[0]);
+    close(hold[1]);
+    CHECK_INT(waitpid(child, &status, 0), ==, child);
+    CHECK_INT(status, ==, 0);
+}
+
 TEST(no_thread_to_be_had)
 {
     Error *err;
