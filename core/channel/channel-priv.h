@@ -23,6 +23,7 @@ typedef struct QIOWaiter QIOWaiter;             /* wait.c */
 typedef struct QIOChannelSource QIOChannelSource;   /* watch.c */
 typedef struct QIOChannelAioWatch QIOChannelAioWatch; /* aio-watch.c */
 typedef struct QIOYield QIOYield;               /* yield.c */
+typedef struct QIOSleeper QIOSleeper;           /* steps.c */
 /* io_handshake, io_bye or io_flush of a class. */
 typedef int (QIOStepFunc)(QIOChannel *ioc, Error **errp);
 
@@ -58,6 +59,7 @@ typedef struct QIOChannelPrivate {
     QIOChannelSource *sources;      /* GLib watches */
     QIOChannelAioWatch *aio_watches;
     QIOYield *yields[QIO_WAYS];     /* waiting coroutines, first come first served */
+    QIOSleeper *sleepers;           /* coroutines that wait for an operation's steps */
     bool yield_adding[QIO_WAYS];            /* a thread is about to set yield_watch */
     QIOLoopWatch *yield_watch[QIO_WAYS];    /* stays after a wait, goes when nobody waits */
     QIOLoopWatch *handlers[QIO_WAYS];       /* qio_channel_set_aio_fd_handler() */
@@ -257,6 +259,11 @@ QIOTask *qio_channel_steps_task(QIOChannel *ioc, QIOStepFunc *step, GIOCondition
 int qio_channel_take_step(QIOChannel *ioc, QIOStepFunc *step, Error **errp);
 /* What a step that answered ERR_BLOCK waits for. */
 int qio_channel_poll_step(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int cap);
+
+/* ---- steps.c ---- */
+
+/* Ends the steps that coroutines wait for. */
+void qio_channel_cancel_sleepers(QIOChannel *ioc);
 
 /* ---- watch.c, aio-watch.c, yield.c: what close and notify do to them ---- */
 

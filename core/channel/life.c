@@ -170,6 +170,7 @@ void qio_channel_cancel(QIOChannel *ioc, GIOCondition condition)
     qio_channel_wake_waiters(ioc, condition, QIO_ERROR_CANCELLED);
     pthread_mutex_unlock(&priv->lock);
     qio_channel_cancel_yields(ioc, condition);
+    qio_channel_cancel_sleepers(ioc);
 }
 
 int qio_channel_take_fd(QIOChannel *ioc, Error **errp)

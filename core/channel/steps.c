@@ -14,11 +14,13 @@
 
 /* ---- in a coroutine ---- */
 
-typedef struct Sleeper {
+struct QIOSleeper {
     Coroutine *co;
     AioContext *ctx;
     atomic_int state;
-} Sleeper;
+    QIOTask *task;
+    QIOSleeper *next;       /* of the channel's, under its lock */
+};
 
 enum {
     SLEEPER_AWAKE,
@@ -28,7 +30,7 @@ enum {
 
 static void wake(QIOTask *task, gpointer opaque)
 {
-    Sleeper *sleeper = opaque;
+    QIOSleeper *sleeper = opaque;
 
     if (atomic_exchange(&sleeper->state, SLEEPER_WOKEN) == SLEEPER_YIELDS &&
         !qio_coroutine_enter_suspended(sleeper->co)) {
@@ -36,11 +38,51 @@ static void wake(QIOTask *task, gpointer opaque)
     }
 }
 
+static void sleeper_add(QIOChannel *ioc, QIOSleeper *sleeper)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+
+    pthread_mutex_lock(&priv->lock);
+    sleeper->next = priv->sleepers;
+    priv->sleepers = sleeper;
+    pthread_mutex_unlock(&priv->lock);
+}
+
+static void sleeper_remove(QIOChannel *ioc, QIOSleeper *sleeper)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    QIOSleeper **link;
+
+    pthread_mutex_lock(&priv->lock);
+    for (link = &priv->sleepers; *link != sleeper; link = &(*link)->next) {
+    }
+    *link = sleeper->next;
+    pthread_mutex_unlock(&priv->lock);
+}
+
+void qio_channel_cancel_sleepers(QIOChannel *ioc)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    GSList *tasks = NULL;
+
+    pthread_mutex_lock(&priv->lock);
+    for (QIOSleeper *sleeper = priv->sleepers; sleeper; sleeper = sleeper->next) {
+        tasks = g_slist_prepend(tasks, qio_task_ref(sleeper->task));
+    }
+    pthread_mutex_unlock(&priv->lock);
+    /* Without the lock: it calls the loop. */
+    for (GSList *node = tasks; node; node = node->next) {
+        qio_task_cancel(node->data);
+        qio_task_unref(node->data);
+    }
+    g_slist_free(tasks);
+}
+
 static int take_steps_yielding(QIOChannel *ioc, QIOStepFunc *step, GIOCondition condition,
                                int64_t deadline_ns, Error **errp)
 {
     AioContext *ctx = ioc->ctx ? ioc->ctx : qio_get_main_aio_context();
-    Sleeper sleeper = { .co = qio_coroutine_self(), .ctx = ctx };
+    QIOSleeper sleeper = { .co = qio_coroutine_self(), .ctx = ctx };
     int state = SLEEPER_AWAKE;
     QIOTask *task;
     int ret;
@@ -48,9 +90,12 @@ static int take_steps_yielding(QIOChannel *ioc, QIOStepFunc *step, GIOCondition 
     task = qio_channel_steps_task(ioc, step, condition,
                                   deadline_ns == QIO_NEVER ? -1 : sys_ms_left(deadline_ns), ctx,
                                   wake, &sleeper, NULL);
+    sleeper.task = task;
+    sleeper_add(ioc, &sleeper);
     if (atomic_compare_exchange_strong(&sleeper.state, &state, SLEEPER_YIELDS)) {
         qio_coroutine_yield();
     }
+    sleeper_remove(ioc, &sleeper);
     ret = qio_task_propagate_error(task, errp) ? -1 : GPOINTER_TO_INT(qio_task_take_result(task));
     qio_task_unref(task);
     return ret;
@@ -98,15 +143,23 @@ int qio_channel_bye(QIOChannel *ioc, int timeout_ms, bool interruptible, Error *
     return take_steps(ioc, qio_channel_class(ioc)->io_bye, timeout_ms, interruptible, errp);
 }
 
-static int flush_one(QIOChannel *ioc, Error **errp)
+/* *below: a reference on what has to be flushed next.  Taken inside, where nobody else can take
+ * the transport back. */
+static int flush_one(QIOChannel *ioc, QIOChannel **below, Error **errp)
 {
     QIOChannelClass *klass = qio_channel_class(ioc);
+    QIOChannel *next;
     int ret;
 
+    *below = NULL;
     if (qio_channel_enter(ioc, QIO_USE_ONE, errp) < 0) {
         return -1;
     }
     ret = klass->io_flush ? klass->io_flush(ioc, errp) : 0;
+    next = qio_layer_below(ioc);
+    if (next && (qio_channel_class(next)->io_flush || qio_layer_below(next))) {
+        *below = g_object_ref(next);
+    }
     qio_channel_leave(ioc, QIO_USE_ONE, NULL);
     return ret;
 }
@@ -116,18 +169,25 @@ static int flush_one(QIOChannel *ioc, Error **errp)
 static int flush_all(QIOChannel *ioc, bool waits, int64_t deadline_ns, bool interruptible,
                      Error **errp)
 {
+    QIOChannel *one = ioc, *below;
     int ret = 0;
 
-    for (QIOChannel *one = ioc; one && ret == 0; one = qio_layer_below(one)) {
-        ret = flush_one(one, errp);
-        if (ret != QIO_CHANNEL_ERR_BLOCK || !waits) {
-            continue;
+    while (one && ret == 0) {
+        ret = flush_one(one, &below, errp);
+        if (ret == QIO_CHANNEL_ERR_BLOCK && waits) {
+            if (deadline_ns == 0) {
+                deadline_ns = qio_channel_io_deadline(ioc);
+            }
+            ret = take_steps_waiting(one, qio_channel_class(one)->io_flush, G_IO_OUT,
+                                     deadline_ns, interruptible, errp);
         }
-        if (deadline_ns == 0) {
-            deadline_ns = qio_channel_io_deadline(ioc);
+        if (one != ioc) {
+            g_object_unref(one);
         }
-        ret = take_steps_waiting(one, qio_channel_class(one)->io_flush, G_IO_OUT, deadline_ns,
-                                 interruptible, errp);
+        one = below;
+    }
+    if (one) {
+        g_object_unref(one);
     }
     return ret;
 }

@@ -328,6 +328,9 @@ int qio_channel_take_steps(QIOChannel *ioc, QIOStepFunc *step, GIOCondition cond
     qio_channel_waiter_add(ioc, &waiter);
     while ((ret = step(ioc, &err)) == QIO_CHANNEL_ERR_BLOCK && more > 0) {
         more = sleep_for_step(ioc, condition, &waiter, deadline_ns, interruptible, &err);
+        if (more < 0) {
+            break;
+        }
     }
     /* Whatever the step met when its transport went away: the close is what ended it. */
     if (ret == -1 && qio_channel_closing(ioc)) {

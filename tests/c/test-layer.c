@@ -20,6 +20,7 @@ typedef struct Flip {
     bool said, heard;
     bool holds;         /* a byte that flushing sends */
     int closes;
+    QIOChannel *taken_from;     /* the layer that loses it while it is flushed */
 } Flip;
 
 static void flip_bytes(uint8_t *bytes, size_t n)
@@ -85,6 +86,20 @@ static ssize_t flip_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov
     return qio_layer_writev(ioc, &out, 1, errp);
 }
 
+/* Who flushes still has one. */
+static void lose_last_reference(QIOChannel *ioc)
+{
+    QIOChannel *layer = ((Flip *)ioc)->taken_from;
+    GWeakRef weak;
+
+    g_weak_ref_init(&weak, ioc);
+    qio_object_unref(qio_channel_take_transport(layer, 0, false, NULL));
+    ioc = g_weak_ref_get(&weak);
+    CHECK(ioc != NULL);
+    g_object_unref(ioc);
+    g_weak_ref_clear(&weak);
+}
+
 static int flip_flush(QIOChannel *ioc, Error **errp)
 {
     Flip *flip = (Flip *)ioc;
@@ -92,6 +107,9 @@ static int flip_flush(QIOChannel *ioc, Error **errp)
     struct iovec iov = { &byte, 1 };
     ssize_t n = flip->holds ? qio_layer_writev(ioc, &iov, 1, errp) : 1;
 
+    if (flip->taken_from) {
+        lose_last_reference(ioc);
+    }
     if (n < 0) {
         return (int)n;
     }
@@ -413,6 +431,45 @@ TEST(a_blocking_write_sees_off_what_the_layer_holds_back)
     qio_object_unref(s);
 }
 
+static int steps;
+
+/* Cancelled while it waits, it could be done after all. */
+static int cancelled_step(QIOChannel *ioc, Error **errp)
+{
+    if (steps++ > 0) {
+        return 0;
+    }
+    qio_channel_cancel(ioc, G_IO_IN);
+    return QIO_CHANNEL_ERR_BLOCK;
+}
+
+TEST(a_cancel_between_two_steps_is_the_end)
+{
+    Stack stack = stack_new();
+    Error *err = NULL;
+
+    steps = 0;
+    CHECK_INT(qio_channel_take_steps(&stack.flip->parent, cancelled_step, G_IO_IN, QIO_NEVER,
+                                     false, &err), ==, -1);
+    take_error(&err, QIO_ERROR_CANCELLED);
+    CHECK_INT(steps, ==, 1);
+    stack_free(&stack);
+}
+
+TEST(flushing_outlives_a_transport_that_is_taken)
+{
+    Stack stack = stack_new();
+    Flip *top = flip_new(stack.flip);
+
+    /* What another thread may do, once the upper one has been flushed. */
+    stack.flip->taken_from = &top->parent;
+    qio_object_unref(stack.flip);
+    CHECK_INT(qio_channel_flush(&top->parent, NULL), ==, 0);
+    qio_object_unref(top);
+    qio_object_unref(stack.below);
+    qio_object_unref(stack.peer);
+}
+
 TEST(layers_lie_on_layers)
 {
     Stack stack = stack_new();
@@ -472,6 +529,29 @@ TEST(a_coroutine_yields_in_a_handshake_and_in_flushing)
     CHECK_INT(shaker.result, ==, 0);
     CHECK_INT(qio_channel_read_all(stack.peer, buf, 2, NULL), ==, 0);
     CHECK_MEM(buf, "!.", 2);
+    stack_free(&stack);
+    qio_aio_context_close(ctx, NULL);
+    qio_aio_context_unref(ctx);
+}
+
+TEST(a_cancel_ends_a_coroutines_handshake)
+{
+    AioContext *ctx = qio_aio_context_new(NULL);
+    Stack stack = stack_new();
+    Shaker shaker = { .ioc = &stack.flip->parent };
+    char byte;
+
+    qio_channel_attach_aio_context(shaker.ioc, ctx);
+    qio_coroutine_enter(qio_coroutine_create(shake_and_flush, &shaker));
+    qio_aio_context_poll(ctx, false);
+    CHECK_INT(qio_channel_read(stack.peer, &byte, 1, NULL), ==, 1);
+    qio_channel_cancel(shaker.ioc, G_IO_IN);
+    while (!shaker.done) {
+        qio_aio_context_poll(ctx, true);
+    }
+    CHECK_INT(shaker.result, ==, -1);
+    take_error(&shaker.err, QIO_ERROR_CANCELLED);
+    qio_channel_detach_aio_context(shaker.ioc);
     stack_free(&stack);
     qio_aio_context_close(ctx, NULL);
     qio_aio_context_unref(ctx);
