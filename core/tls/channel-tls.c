@@ -155,6 +155,7 @@ static ssize_t tls_readv(QIOChannel *ioc, const struct iovec *iov, size_t niov,
 
 static int give_write_error(QIOChannelTls *tls, Error **errp)
 {
+    tls->lost = false;
     qio_error_propagate(errp, qio_error_copy(tls->write_error));
     return -1;
 }
@@ -336,7 +337,9 @@ static int tls_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int
     if (qio_tls_enter(tls, NULL) != 0) {
         return 0;       /* who holds the lock wakes everybody when it leaves */
     }
-    if ((condition & G_IO_IN) || tls->state == QIO_TLS_SHAKING) {
+    /* What the transport has beyond the end is nobody's here: it would wake us for ever. */
+    if (((condition & G_IO_IN) || tls->state == QIO_TLS_SHAKING) && !tls->read_end &&
+        !tls->read_error) {
         below |= G_IO_IN;
     }
     if (tls->out_start < tls->out_end) {
@@ -435,9 +438,9 @@ static void shutdown_locked(QIOChannelTls *tls, QIOChannelShutdown how)
         tls->read_shut = true;
     }
     if (how != QIO_CHANNEL_SHUTDOWN_READ) {
+        /* Without an end of the handshake there is none to tell of: it waits for that. */
         qio_tls_send_bye(tls);
-        tls->write_shut = true;
-        tls->shut_below = tls->state == QIO_TLS_OPEN;
+        tls->write_shut = tls->shut_below = true;
         qio_tls_flush(tls);
     }
     tls->kick = true;
@@ -476,12 +479,14 @@ static void tls_set_cork(QIOChannel *ioc, bool enabled)
 static int part(QIOChannelTls *tls, Error **errp)
 {
     size_t left;
+    bool lost;
 
     if (!qio_layer_below(&tls->parent) || qio_channel_closing(qio_layer_below(&tls->parent))) {
         return 0;
     }
     qio_tls_flush(tls);
     left = tls->out_end - tls->out_start;
+    lost = tls->lost;       /* not the close_notify, which a dead peer misses as well */
     /* A ticket that nobody read for is taken now, before it is lost. */
     if (tls->state == QIO_TLS_OPEN && tls->resume && !tls->server) {
         (void)qio_tls_readable(tls);
@@ -493,7 +498,7 @@ static int part(QIOChannelTls *tls, Error **errp)
                             "bytes: flush before closing", left);
         return -1;
     }
-    return 0;
+    return lost && tls->state == QIO_TLS_OPEN ? give_write_error(tls, errp) : 0;
 }
 
 static int tls_close(QIOChannel *ioc, Error **errp)

@@ -109,6 +109,10 @@ static int succeed(QIOChannelTls *tls, Error **errp)
         qio_tls_ticket_keep(tls->creds, tls->name, tls->session);
         tls->ticket_came = false;
     }
+    if (tls->write_shut) {
+        qio_tls_send_bye(tls);
+        qio_tls_flush(tls);
+    }
     return 0;
 }
 

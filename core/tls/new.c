@@ -116,7 +116,19 @@ static int set_hostname(QIOChannelTls *tls, const char *hostname, Error **errp)
     return 0;
 }
 
-/* Whether the lowest channel may call functions of a program. */
+static bool asks_functions(QIOChannel *ioc)
+{
+    QIOTlsCreds *creds;
+
+    if (!g_str_equal(G_OBJECT_TYPE_NAME(ioc), TYPE_QIO_CHANNEL_TLS)) {
+        return false;
+    }
+    creds = ((QIOChannelTls *)ioc)->creds;
+    return creds->authorize || creds->psk_lookup;
+}
+
+/* Whether transfers below may call functions of a program: those of a lowest channel that is not
+ * the library's own, or what a TLS channel between asks when hands are shaken. */
 static bool is_foreign(QIOChannel *ioc)
 {
     static const char *const own[] = {
@@ -125,6 +137,9 @@ static bool is_foreign(QIOChannel *ioc)
     };
 
     while (qio_channel_get_transport(ioc)) {
+        if (asks_functions(ioc)) {
+            return true;
+        }
         ioc = qio_channel_get_transport(ioc);
     }
     return !g_strv_contains(own, G_OBJECT_TYPE_NAME(ioc));

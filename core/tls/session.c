@@ -17,7 +17,7 @@ enum { OUT_MAX = 512 * 1024 };
 
 /* ---- the transport ---- */
 
-/* One that is written in a script may wait for the script's own lock, see lock.c. */
+/* One that is written in a script, or asks one, may wait for the script's own lock, see lock.c. */
 static ssize_t write_below(QIOChannelTls *tls, const struct iovec *iov, size_t niov)
 {
     ssize_t n;
@@ -100,12 +100,13 @@ int qio_tls_flush(QIOChannelTls *tls)
         tls->out_start += n > 0 ? (size_t)n : 0;
     }
     if (tls->out) {
+        tls->lost |= tls->out_start < tls->out_end;
         drop_out(tls);
     }
     if (tls->write_error) {
         return -1;
     }
-    if (tls->shut_below) {
+    if (tls->shut_below && tls->bye_said) {
         tls->shut_below = false;
         qio_channel_shutdown(qio_layer_below(&tls->parent), QIO_CHANNEL_SHUTDOWN_WRITE, NULL);
     }
@@ -286,10 +287,10 @@ int qio_tls_session_start(QIOChannelTls *tls, const char *const *alpn, Error **e
 
 void qio_tls_send_bye(QIOChannelTls *tls)
 {
-    if (tls->state != QIO_TLS_OPEN || tls->write_shut || tls->write_error) {
+    if (tls->state != QIO_TLS_OPEN || tls->bye_said || tls->write_error) {
         return;
     }
-    tls->write_shut = true;
+    tls->write_shut = tls->bye_said = true;
     gnutls_bye(tls->session, GNUTLS_SHUT_WR);
 }
 

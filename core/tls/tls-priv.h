@@ -138,7 +138,7 @@ struct QIOChannelTls {
     bool server;
     bool relaxed;
     bool resume;
-    bool foreign;                   /* the lowest channel is of no class of the library */
+    bool foreign;                   /* what is below may call functions of a program */
     char *hostname;                 /* as given; NULL = none */
     char *name;                     /* as it is compared: no brackets, no final dot */
     uint8_t address[16];            /* when it is one */
@@ -167,7 +167,9 @@ struct QIOChannelTls {
     bool ticket_came;
 
     Error *write_error;             /* after which nothing can be written */
-    bool write_shut;                /* close_notify is queued or sent */
+    bool lost;                      /* accepted bytes went with it, and nobody was told yet */
+    bool write_shut;                /* by shutdown or by close_notify */
+    bool bye_said;                  /* close_notify is queued or sent */
     bool shut_below;                /* when it is sent: shut the channel below too */
     uint8_t *out;                   /* encrypted, not taken by the transport yet */
     size_t out_cap, out_start, out_end;

@@ -316,6 +316,63 @@ TEST(shutdown_of_each_direction)
     tls_drop(&two);
 }
 
+/* Said before the hands are shaken, it is sent when they are. */
+TEST(shutdown_before_the_handshake)
+{
+    TlsPair two;
+    char buf[8];
+
+    tls_pair(&two, NULL, NULL, NULL, NULL);
+    CHECK_INT(qio_channel_shutdown(two.client, QIO_CHANNEL_SHUTDOWN_WRITE, NULL), ==, 0);
+    tls_shake_well(&two);
+    CHECK_INT(qio_channel_try_read(two.server, buf, 1, NULL), ==, 0);
+    CHECK_INT(qio_channel_write(two.server, "reply", 5, NULL), ==, 5);
+    CHECK_INT(qio_channel_read(two.client, buf, 8, NULL), ==, 5);
+    tls_drop(&two);
+}
+
+/* Writes without waiting until bytes are left with the layer. */
+static void fill(QIOChannel *ioc)
+{
+    char *bytes = g_malloc0(16384);
+
+    while (qio_channel_try_write(ioc, bytes, 16384, NULL) > 0) {
+    }
+    g_free(bytes);
+}
+
+/* The end of the peer stays readable for good: nobody may poll for it who has seen it. */
+TEST(bye_waits_only_for_what_is_missing)
+{
+    QIOPollFd fds[4];
+    TlsPair two;
+
+    tls_pair(&two, NULL, NULL, NULL, NULL);
+    tls_shake_well(&two);
+    fill(two.client);
+    CHECK_INT(qio_channel_shutdown(two.server, QIO_CHANNEL_SHUTDOWN_WRITE, NULL), ==, 0);
+    CHECK_INT(QIO_CHANNEL_GET_CLASS(two.client)->io_bye(two.client, NULL), ==,
+              QIO_CHANNEL_ERR_BLOCK);
+    CHECK_INT(QIO_CHANNEL_GET_CLASS(two.client)->io_poll(two.client, G_IO_IN, fds, 4), ==, 1);
+    CHECK_INT(fds[0].events, ==, G_IO_OUT);
+    tls_drop(&two);
+}
+
+TEST(close_tells_of_bytes_that_a_dead_peer_did_not_take)
+{
+    Error *err = NULL;
+    TlsPair two;
+
+    tls_pair(&two, NULL, NULL, NULL, NULL);
+    tls_shake_well(&two);
+    fill(two.client);
+    CHECK_INT(qio_channel_close(two.server, NULL), ==, 0);
+    CHECK_INT(qio_channel_close(two.client, &err), ==, -1);
+    CHECK_INT(qio_error_get_code(err), ==, QIO_ERROR_SYSTEM);
+    qio_error_free(err);
+    tls_drop(&two);
+}
+
 /* ---- functions of the program ---- */
 
 static int reads_itself(QIOChannel *ioc, const char *identity, gpointer opaque, Error **errp)
@@ -399,6 +456,40 @@ TEST(nobody_waits_while_a_function_is_called)
     pthread_barrier_destroy(&meeting.inside);
     pthread_barrier_destroy(&meeting.looked);
     tls_drop(&two);
+    qio_tls_creds_unref(client);
+    qio_tls_creds_unref(server);
+}
+
+static TlsPair outer;
+
+static void on_outer(QIOChannel **a, QIOChannel **b)
+{
+    *a = g_object_ref(outer.client);
+    *b = g_object_ref(outer.server);
+}
+
+/* Also not above the layer that calls it. */
+TEST(nobody_waits_above_while_a_function_is_called)
+{
+    QIOTlsCreds *client = tls_creds(NULL, false), *server = tls_creds(NULL, true);
+    Meeting meeting;
+    pthread_t thread;
+    TlsPair two;
+
+    pthread_barrier_init(&meeting.inside, NULL, 2);
+    pthread_barrier_init(&meeting.looked, NULL, 2);
+    CHECK_INT(qio_tls_creds_set_authorize(server, waits_for_other, &meeting, NULL, NULL), ==, 0);
+    tls_pair_creds(&outer, pair, client, server, "tls-hostname=server.example", NULL);
+    tls_pair_on(&two, on_outer, NULL, NULL, NULL, NULL);
+    meeting.ioc = two.server;
+    pthread_create(&thread, NULL, other_thread, &meeting);
+    tls_shake_well(&two);
+    CHECK_INT(qio_channel_write(two.client, "hello", 5, NULL), ==, 5);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&meeting.inside);
+    pthread_barrier_destroy(&meeting.looked);
+    tls_drop(&two);
+    tls_drop(&outer);
     qio_tls_creds_unref(client);
     qio_tls_creds_unref(server);
 }
