@@ -39,6 +39,12 @@ PyObject *qiopy_creds_new(uint32_t kind, PyObject *keys, int server)
     return qiopy_wrap_creds(creds);
 }
 
+/* A peer chooses the bytes, and may not raise by them: they come as everywhere else. */
+static PyObject *peer_text(const char *text)
+{
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "surrogateescape");
+}
+
 /* fn(channel, identity): whether to let it in. */
 static int32_t authorize(PyObject *fn, qioh_channel *channel, const char *identity,
                          qioh_error *error)
@@ -48,7 +54,7 @@ static int32_t authorize(PyObject *fn, qioh_channel *channel, const char *identi
     int32_t answer = -1;
 
     if (object) {
-        result = PyObject_CallFunction(fn, "Os", object, identity);
+        result = PyObject_CallFunction(fn, "ON", object, peer_text(identity));
         Py_DECREF(object);
     }
     if (result) {
@@ -81,7 +87,7 @@ static int32_t on_authorize(qioh_channel *channel, const char *identity, void *u
 /* fn(user): the key, or None for a user that is not known. */
 static int32_t look_up(PyObject *fn, const char *user, void *key, size_t cap, qioh_error *error)
 {
-    PyObject *result = PyObject_CallFunction(fn, "s", user);
+    PyObject *result = PyObject_CallFunction(fn, "N", peer_text(user));
     int32_t len = -1;
     Py_buffer view;
 

@@ -229,6 +229,15 @@ describe("TLS", function()
     close_all(a, b)
   end)
 
+  it("takes no empty access list, which would let everybody in", function()
+    if not pki then return end
+    local server = assert(qio.creds.x509{ dir = pki, server = true })
+    local a, b = assert(qio.pair())
+    assert.error_matches(function() b:starttls(server, { server = true, tls_acl = {} }) end,
+                         "has to have a rule")
+    close_all(a, b)
+  end)
+
   it("lets nobody in that authorize does not", function()
     if not pki then return end
     local server = assert(qio.creds.x509{ dir = pki, server = true,

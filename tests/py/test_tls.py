@@ -176,6 +176,20 @@ def test_access_list(pki, pair):
 
 # ---- functions of ours in the handshake ----
 
+def test_an_empty_access_list_is_no_open_door(pki, pair):
+    creds = X509(dir=pki.dir, server=True)
+    with pytest.raises(ValueError, match='has to have a rule'):
+        pair[1].start_tls(creds, server=True, handshake=False, tls_acl=[])
+    layer = pair[1].start_tls(creds, server=True, handshake=False, tls_acl=['!*'])
+
+    def serve():
+        with layer, pytest.raises(qio.CertificateError, match='the access list'):
+            layer.handshake()
+
+    with in_thread(serve), pytest.raises(qio.Error):
+        first_byte(pair[0], X509(dir=pki.dir), hostname='localhost')
+
+
 def test_authorize_is_asked(pki, pair):
     asked = []
 
@@ -254,6 +268,18 @@ def test_lookup_that_knows_nobody(pair):
     with refused(qio.TLSError, pair[1], PSK(lookup=lambda user: None, server=True)):
         with pytest.raises(qio.Error):
             first_byte(pair[0], PSK(user='bob', key=PSK_KEY))
+
+
+def test_a_user_may_have_any_bytes(pair):
+    """A peer chooses them: they come as file names do, and raise nothing."""
+    user = b'\xff\xfebob'.decode('utf-8', 'surrogateescape')
+    seen = []
+    server = PSK(lookup=lambda name: seen.append(name) or PSK_KEY, server=True,
+                 authorize=lambda channel, name: seen.append(name) is None)
+    with both(pair, PSK(user=user, key=PSK_KEY), server) as (a, b):
+        echo(a, b)
+        assert b.tls.peer_name == user
+    assert set(seen) == {user}
 
 
 def test_looking_at_a_channel_that_shakes_hands(pki, pair):

@@ -53,6 +53,9 @@ local function set_option(options, key, value)
   if next(value) == nil and key == "allow" then
     return nil, 'it has to name something, such as "net"'
   end
+  if next(value) == nil and key == "tls-acl" then
+    return nil, 'it has to have a rule; "!*" lets nobody in'
+  end
   for _, one in ipairs(value) do
     local ok, msg = set_value(options, key, one, true)
     if not ok then return nil, msg end

@@ -30,6 +30,8 @@ def value_of(key: str, value: Any) -> Any:
             return [""]                         # no variables, which is not ours
         if not value and key == "allow":
             raise ValueError('allow has to name something, such as "net"')
+        if not value and key in ("tls_acl", "tls-acl"):
+            raise ValueError(f'{key} has to have a rule; "!*" lets nobody in')
         return [os.fsdecode(item) if isinstance(item, os.PathLike) else item for item in value]
     if isinstance(value, (os.PathLike, _qio.TLSCreds)):
         return value if isinstance(value, _qio.TLSCreds) else os.fsdecode(value)
