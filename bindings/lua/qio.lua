@@ -12,6 +12,7 @@ local sched = require "qio.sched"
 local check = require "qio.check"
 local make_options = require "qio.options"
 local relay = require "qio.relay"
+local nursery = require "qio.nursery"
 require "qio.channel"
 require "qio.listener"
 local layer = require "qio.layer"
@@ -138,6 +139,10 @@ function qio.spawn(fn, ...)
   check.is(fn, "function", 1, "spawn")
   return sched.spawn(fn, ...)
 end
+
+--- Tasks that end together: qio.nursery(function(n) n:spawn(fn, ...) end) returns when all have
+-- ended, with the first error of one; local n <close> = qio.nursery() on Lua 5.4.
+qio.nursery = nursery
 
 --- Runs until every task has ended, or until quit.
 qio.run = sched.run

@@ -21,6 +21,7 @@ local wait, now, typename = sched.wait, core.now, core.typename
 local is_channel = core.is_channel
 local requests = sched.requests
 local readers, writers = sched.waiting[READ], sched.waiting[WRITE]
+local streak = sched.streak
 local try_read, try_write = core.channel_try_read, core.try_write
 local get_timeout = core.channel_get_timeout
 
@@ -51,6 +52,11 @@ end
 local function attempt(channel, direction, deadline, try, a, b, c, d)
   local slots = direction == READ and readers or writers
   if slots[channel] then return sched.busy() end
+  streak[1] = streak[1] + 1
+  if streak[1] > streak.most then
+    local ok, msg, code = sched.pass(channel, direction)
+    if not ok then return nil, msg, code end
+  end
   while true do
     local value, msg, code, extra = try(channel, a, b, c, d)
     if value then return value, msg end

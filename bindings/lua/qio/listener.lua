@@ -12,7 +12,7 @@ local sched = require "qio.sched"
 local errno = core.errno
 local INTR, TIMEOUT, CLOSED, CANCELLED = errno.INTR, errno.TIMEOUT, errno.CLOSED, errno.CANCELLED
 local READ, now, typename = sched.READ, core.now, core.typename
-local readers = sched.waiting[READ]
+local readers, streak = sched.waiting[READ], sched.streak
 
 local Listener = core.methods "qio.listener"
 local Fd = core.methods "qio.fd"
@@ -24,6 +24,11 @@ function Listener:accept(timeout)
   local ms = check.seconds(timeout, 1, "accept")
   local deadline = ms >= 0 and now() + ms
   if readers[self] then return sched.busy() end
+  streak[1] = streak[1] + 1
+  if streak[1] > streak.most then
+    local ok, msg, code = sched.pass(self, READ)
+    if not ok then return nil, msg, code end
+  end
   while true do
     local patience = 0
     if sched.alone() then

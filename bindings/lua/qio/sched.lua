@@ -42,6 +42,8 @@ local last_cookie = 2                           -- 1 and 2 are the directions
 local turning, dispatching = 0, false
 local used, quitting, hosted = false, false, false
 local waiter_fn                                 -- setwaiter's function
+local streak = { 0, most = 128 }                -- operations since the last turn; see sched.pass
+sched.streak = streak
 
 local Task = {}
 Task.__index = Task
@@ -121,6 +123,7 @@ local function finish(task, state, results)
   task.state, task.results = state, results
   for w in pairs(task.joiners) do wake(w, true) end
   task.joiners = {}
+  if task.nursery then task.ended(task.nursery, task) end
 end
 
 local function after_resume(task, ok, ...)
@@ -141,6 +144,7 @@ end
 
 local function run_task(task)
   task.state = "running"
+  streak[1] = 0
   if task.args then
     local args = task.args
     task.args, task.woken = nil, false
@@ -357,6 +361,29 @@ local function refuse_in_callback(what, level)
   if dispatching and not running_task() then
     error(what .. " inside a callback of the loop: start a task with qio.spawn", level + 1)
   end
+end
+
+sched.refuse_in_callback = refuse_in_callback
+sched.wake = wake
+
+-- Waits until somebody wakes a key of `slots`.
+function sched.park(slots)
+  local w = current() or {}
+  return suspend(w, slots, w)
+end
+
+-- Who finds its bytes every time never waits: after so many operations of one task (or of the
+-- main chunk) the others have a turn, and a cancel gets through.  Meanwhile the waiter is in its
+-- slot, so that nobody else writes between two parts of a message.
+function sched.pass(object, direction)
+  streak[1] = 0
+  local task = current()
+  if task then
+    if not task.cancelling then wake(task, true) end
+    return suspend(task, waiting[direction], object)
+  end
+  if not alone() then return turn(0) end
+  return true
 end
 
 -- Outside a task an error may come out of the loop while it turns (Ctrl-C).
