@@ -248,9 +248,9 @@ int qiopy_relay_init(PyObject *dict)
     };
     PyType_Spec spec = {
         "qio._qio.Relay", sizeof(RelayObject), 0,
-        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots,
+        Py_TPFLAGS_DEFAULT, slots,
     };
 
-    relay_type = (PyTypeObject *)PyType_FromSpec(&spec);
+    relay_type = (PyTypeObject *)qiopy_type_without_new(&spec);
     return relay_type ? PyDict_SetItemString(dict, "Relay", (PyObject *)relay_type) : -1;
 }

@@ -18,6 +18,7 @@
 #include <Python.h>
 #include <stdbool.h>
 #include <qio/qioh.h>
+#include "pycompat.h"
 
 /* ---- objects (pyobject.c) ---- */
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The C half of the package: what SWIG and the glue define.  Programs use it through qio.
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
+
+from typing_extensions import Self
 
 from ._types import Condition, Descriptor, Path, Readable, Timeout, Writable
 from .channel import Channel as PyChannel, SocketChannel

@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What arguments may be, for type checkers and readers."""
 
+from __future__ import annotations
+
 import os
+import sys
 from collections.abc import Sequence
-from types import EllipsisType
-from typing import Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Protocol, Union
 
 from .deadline import Deadline
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+if sys.version_info >= (3, 10):
+    from types import EllipsisType
+elif TYPE_CHECKING:
+    from builtins import ellipsis as EllipsisType
+else:
+    EllipsisType = type(...)
 
 
 class HasFileno(Protocol):

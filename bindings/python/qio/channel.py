@@ -6,19 +6,23 @@ object: properties, `with`, iteration, and the io.RawIOBase protocol, so that io
 io.TextIOWrapper and friends take a channel as it is.
 """
 
+from __future__ import annotations
+
 import fcntl
 import io
 import operator
 import os
 import signal as _signal
 from collections.abc import Iterable, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from . import _qio
 from ._types import Readable, Timeout
 from .errors import LimitError, UnsupportedError
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from .tls import TLSChannel, TLSCreds, TLSInfo
     from .websocket import Headers, OnRequest, WebSocketChannel
 

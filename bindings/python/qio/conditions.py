@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Conditions: what a channel is ready for."""
 
+from __future__ import annotations
+
 import enum
 
 from . import _qio

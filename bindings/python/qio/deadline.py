@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Deadlines: one limit for several calls."""
 
+from __future__ import annotations
+
 import time
 
 

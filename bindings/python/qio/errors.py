@@ -7,6 +7,8 @@ the builtin exception of that errno; a few are also what Python programs expect 
 failure; nothing else decides which class an error has.
 """
 
+from __future__ import annotations
+
 import builtins
 import errno as _errno
 import io as _io

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Descriptors that somebody owns."""
 
+from __future__ import annotations
+
 import io
 from typing import IO, Any, NoReturn
 

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Listeners: where clients come from."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from . import _qio
 from ._types import Timeout
 from .channel import Channel
 from .errors import AbortedError, ClosedError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: With layers or without: tcp://host:port, ws+tcp://[v6]:port?..., vsock://cid:port
 _PORT = re.compile(r"[a-z+]*(?:tcp|vsock|ws|wss)://[^/?]*:(\d+)(?:[/?]|$)")

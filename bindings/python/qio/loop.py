@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Loops: functions called when channels are ready, timers, deferred calls."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from . import _qio
 from ._qio import Watch  # noqa: F401
 from .channel import Channel
 from .relays import Counts, Filter, Relay, _keys, _start
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Loop(_qio.Loop):

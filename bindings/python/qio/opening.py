@@ -5,6 +5,8 @@ Keyword arguments are the keys of URIs with `_` for `-`; they win over those in 
 key takes is checked by the library, which names the key in its error.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 from collections.abc import Mapping, Sequence

@@ -5,6 +5,8 @@ Owns: what Python values stand for.  The keys are those of URIs with `_` for `-`
 is checked by the library, which names the key in its error.
 """
 
+from __future__ import annotations
+
 import os
 from typing import Any
 

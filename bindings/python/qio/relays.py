@@ -4,6 +4,8 @@
 The library does the work; Python is asked for the filter and told of the end.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import NamedTuple
 

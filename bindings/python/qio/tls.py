@@ -5,9 +5,11 @@ Owns: TLSCreds, TLSChannel, TLSInfo.  Keys and certificates are read when creden
 after that they do not change, and any number of channels and threads use them.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from . import _qio
 from ._types import Path, Timeout

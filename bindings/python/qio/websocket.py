@@ -6,9 +6,11 @@ as every channel, or, with mode="messages", a channel of messages: send() and re
 pywebsock.c).
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from ._types import Readable, Timeout
 from .channel import Channel
@@ -21,7 +23,7 @@ CLOSE_TIMEOUT = 5.0
 #: Codes that end a conversation as both sides wanted.
 _CLEAN = (1000, 1001, 1005)
 
-Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+Headers = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 
 
 class WebSocketRequest:
@@ -63,7 +65,7 @@ class WebSocketRequest:
 
 #: True or None lets the client in, a str does with that subprotocol, False or a number refuses
 #: with that HTTP status.
-Answer = bool | str | int | None
+Answer = Union[bool, str, int, None]
 OnRequest = Callable[["WebSocketChannel"], Answer]
 
 
