@@ -429,8 +429,9 @@ qioh_status qioh_channel_get_peer_cred(qioh_channel *channel, int32_t *pid, uint
 
 /* ---- layers [any thread] ---- */
 
-/* does what has to come before the first byte, within timeout_ms in all: 0 done, also on a channel
-   that has no such thing; 1 a request waits for an answer; TIMEOUT; INTR on a signal */
+/* does what has to come before the first byte: 0 done, also on a channel that has no such thing; 1
+   a request waits for an answer; TIMEOUT after timeout_ms, or when the key handshake-timeout of the
+   layer is over, which bounds all calls together; INTR on a signal */
 qioh_status qioh_channel_handshake(qioh_channel *channel, int32_t timeout_ms,
                                    qioh_error *error);
 /* the channel below, borrowed: good until the layer's handle is given up; NOTSUP on no layer */

@@ -333,7 +333,7 @@ QIOChannel *qio_channel_new_fd(int fd, Error **errp);
 
 /**
  * qio_channel_handshake:
- * @timeout_ms: in all; -1 = none
+ * @timeout_ms: for this call; -1 = none.  The key handshake-timeout bounds all calls together
  * @interruptible: a signal ends the wait with INTR
  *
  * Does what has to come before the first byte, of the layers below too; the first transfer does

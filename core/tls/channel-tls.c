@@ -115,7 +115,7 @@ static ssize_t take(QIOChannelTls *tls, const struct iovec *iov, size_t niov)
 
 static ssize_t read_locked(QIOChannelTls *tls, const struct iovec *iov, size_t niov, Error **errp)
 {
-    int ret = qio_tls_handshake_step(tls, true, errp);
+    int ret = qio_tls_handshake_step(tls, errp);
 
     if (ret != 0) {
         return ret;
@@ -239,7 +239,7 @@ static ssize_t send_some(QIOChannelTls *tls, const struct iovec *iov, size_t nio
 static ssize_t write_locked(QIOChannelTls *tls, const struct iovec *iov, size_t niov,
                             Error **errp)
 {
-    int ret = qio_tls_handshake_step(tls, true, errp);
+    int ret = qio_tls_handshake_step(tls, errp);
     ssize_t n;
 
     if (ret != 0) {
@@ -296,7 +296,7 @@ static int tls_flush(QIOChannel *ioc, Error **errp)
 
 static int advance_locked(QIOChannelTls *tls, GIOCondition condition)
 {
-    int ret = qio_tls_handshake_step(tls, true, NULL);
+    int ret = qio_tls_handshake_step(tls, NULL);
     int ready = 0;
 
     if (ret == -1) {
@@ -365,7 +365,7 @@ static int tls_handshake(QIOChannel *ioc, Error **errp)
     if (ret != 0) {
         return ret;
     }
-    ret = qio_tls_handshake_step(tls, false, errp);
+    ret = qio_tls_handshake_step(tls, errp);
     qio_tls_leave(tls);
     return ret;
 }
@@ -390,7 +390,7 @@ static int await_end(QIOChannelTls *tls, Error **errp)
 
 static int bye_locked(QIOChannelTls *tls, Error **errp)
 {
-    int ret = qio_tls_handshake_step(tls, true, errp);
+    int ret = qio_tls_handshake_step(tls, errp);
     int sent;
 
     if (ret != 0) {

@@ -3,7 +3,7 @@
  * tls/handshake.c: from the first byte to the moment when data may flow.
  *
  * Owns: the steps, their deadline and how they fail.  Rules: a step never waits; the deadline
- * counts from the first step that a transfer or a watch takes, and a timerfd that io_poll names
+ * counts from the first step that anybody takes, and a timerfd that io_poll names
  * wakes whoever waits, whichever way; the channel is open only when the peer has been let in; a
  * failure is told to the peer once and to every caller.  The lock is held.
  */
@@ -41,9 +41,9 @@ void qio_tls_stop_timer(QIOChannelTls *tls)
     }
 }
 
-static int check_deadline(QIOChannelTls *tls, bool implicit, Error **errp)
+static int check_deadline(QIOChannelTls *tls, Error **errp)
 {
-    if (tls->deadline_ns == 0 && implicit && start_timer(tls, errp) < 0) {
+    if (tls->deadline_ns == 0 && start_timer(tls, errp) < 0) {
         return -1;
     }
     if (tls->deadline_ns != 0 && tls->deadline_ns != QIO_NEVER &&
@@ -157,7 +157,7 @@ static int shake(QIOChannelTls *tls, Error **errp)
     return QIO_CHANNEL_ERR_BLOCK;
 }
 
-int qio_tls_handshake_step(QIOChannelTls *tls, bool implicit, Error **errp)
+int qio_tls_handshake_step(QIOChannelTls *tls, Error **errp)
 {
     Error *err = NULL;
 
@@ -174,7 +174,7 @@ int qio_tls_handshake_step(QIOChannelTls *tls, bool implicit, Error **errp)
                           "tls-verify=off");
         return fail(tls, err, errp);
     }
-    if (check_deadline(tls, implicit, &err) < 0) {
+    if (check_deadline(tls, &err) < 0) {
         return fail(tls, err, errp);
     }
     return shake(tls, errp);

@@ -200,7 +200,7 @@ void qio_tls_send_bye(QIOChannelTls *tls);
 /* ---- handshake.c ---- */
 
 /* One step.  Returns: 0 done, QIO_CHANNEL_ERR_BLOCK, -1 */
-int qio_tls_handshake_step(QIOChannelTls *tls, bool implicit, Error **errp);
+int qio_tls_handshake_step(QIOChannelTls *tls, Error **errp);
 void qio_tls_stop_timer(QIOChannelTls *tls);
 
 /* ---- verify.c ---- */

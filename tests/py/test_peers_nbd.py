@@ -140,6 +140,16 @@ def converse(channel):
 
 
 @pytest.mark.parametrize('kind, version', tls.CELLS)
+def test_qmp_of_a_daemon_that_listens(pki, tmp_path, kind, version):
+    with nbd.QmpServer(listen_unix(tmp_path / 's'), kind, pki, version):
+        plain = qio.connect(f'unix:{tmp_path}/s', timeout=PATIENCE)
+        plain.settimeout(PATIENCE)
+        with plain.start_tls(creds(kind, version, False, pki), hostname=hostname(kind)) as channel:
+            assert converse(channel)['qemu']['major'] > 0
+            assert channel.tls.version == f'TLS{version}'
+
+
+@pytest.mark.parametrize('kind, version', tls.CELLS)
 def test_qmp_of_a_daemon_that_connects(pki, kind, version):
     def serve(client):
         with client.start_tls(creds(kind, version, True, pki), server=True) as channel:

@@ -161,6 +161,13 @@ def test_deadline_of_the_handshake_in_all(pki, opposite):
         layer.read(1)
 
 
+def test_deadline_in_all_holds_for_a_call_without_one(pki, opposite):
+    layer = opposite[0].start_tls(x509_server(pki), server=True, handshake=False,
+                                  handshake_timeout=0.02)
+    with layer, pytest.raises(qio.TimeoutError):
+        layer.handshake()
+
+
 def test_a_try_leaves_the_handshake_to_go_on(pki, pair):
     a = pair[0].start_tls(x509_client(pki), hostname='localhost', handshake=False)
     b = pair[1].start_tls(x509_server(pki), server=True, handshake=False)

@@ -117,9 +117,15 @@ def qemu_img(path, kind, pki, version, *, verb='info', target=None):
 # ---- QMP, TLS from the first byte ----
 
 class QmpServer(Peer):
-    """qemu-storage-daemon's monitor at an inherited socket."""
+    """qemu-storage-daemon's monitor at an inherited socket, which is made non-blocking.
+
+    When a client is there before the daemon, its main thread and its monitor's thread both see
+    it (QEMU 7.2).  On a blocking socket the one that comes second would stand in accept(2) for
+    ever, with the handshake of the first client: about one run in fifty, with any client.
+    """
 
     def __init__(self, listener, kind, pki, version):
+        listener.setblocking(False)
         fd = listener.fileno()
         super().__init__(['qemu-storage-daemon', *qemu_keys(kind, True, pki, version),
                           '--chardev', f'socket,id=c,fd={fd},server=on,wait=off,tls-creds=tls',
