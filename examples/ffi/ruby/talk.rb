@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# talk: the conversation of ../README.md from Ruby, with the ffi gem.
+#
+#   ruby talk.rb URI FILE [KEYS USER]
+#
+# The gem reads no header, so what is used is declared by hand.  Ruby keeps its lock during a call
+# unless the declaration says `blocking: true`, which is for calls that may wait.
+
+require 'ffi'
+
+module Qio
+  extend FFI::Library
+  ffi_lib 'libqio.so.0'
+
+  AGAIN = -2
+  IN = 1
+  EV_WATCH = 1
+  EV_RELEASED = 7
+  FEATURE_FD_PASS = 0
+  KIND_ANY = 0
+
+  class ErrorStruct < FFI::Struct
+    layout :struct_size, :uint32, :code, :int32, :sys_errno, :int32, :domain, :int32,
+           :number, :int64, :bytes, :uint64, :message, [:char, 480]
+  end
+
+  class Iovec < FFI::Struct
+    layout :base, :pointer, :len, :size_t
+  end
+
+  class Event < FFI::Struct
+    layout :struct_size, :uint32, :kind, :uint32, :condition, :uint32, :status, :int32,
+           :cookie, :uint64, :bytes, :uint64,
+           :channel, :pointer, :watch, :pointer, :task, :pointer, :listener, :pointer
+  end
+
+  class Error < StandardError
+    attr_reader :code
+
+    def initialize(error)
+      @code = error[:code]
+      super("#{Qio.status_name(@code)}: #{error[:message].to_s.force_encoding('UTF-8')}")
+    end
+  end
+
+  attach_function :status_name, :qioh_status_name, [:int32], :string
+  attach_function :debug_live, :qioh_debug_live, [:uint32], :int64
+  %i[options channel loop watch fdset].each do |noun|
+    attach_function :"#{noun}_unref", :"qioh_#{noun}_unref", [:pointer], :void, blocking: true
+  end
+
+  # A function whose last argument is an error: it raises; nil stands for AGAIN.
+  def self.declare(result, name, *arguments, **how)
+    raw = :"raw_#{name}"
+    attach_function raw, :"qioh_#{name}", [*arguments, :pointer], result, **how
+    define_singleton_method(name) do |*values|
+      error = ErrorStruct.new
+      value = send(raw, *values, error)
+      raise Error, error if error[:code].negative?
+
+      value unless AGAIN.eql?(value)
+    end
+  end
+
+  declare :pointer, :options_new
+  declare :int32, :options_set_str, :pointer, :string, :string
+  declare :pointer, :channel_open_uri, :string, :pointer, blocking: true
+  declare :int32, :channel_write_all, :pointer, :buffer_in, :size_t, blocking: true
+  declare :int64, :channel_writev, :pointer, :pointer, :size_t, :uint32, :pointer, blocking: true
+  declare :int64, :channel_try_read, :pointer, :pointer, :size_t
+  declare :int32, :channel_has_feature, :pointer, :uint32
+  declare :int32, :channel_close, :pointer, blocking: true
+  declare :pointer, :loop_new
+  declare :int32, :loop_next_events, :pointer, :pointer, :uint32, :int32, blocking: true
+  declare :pointer, :watch_new_queued, :pointer, :pointer, :uint32, :uint64
+  declare :int32, :watch_remove, :pointer
+  declare :pointer, :fdset_new
+  declare :int32, :fdset_add, :pointer, :int32
+
+  # Makes a handle, lends it to the block and gives it up, whatever happens.
+  def self.with(noun, handle)
+    yield handle
+  ensure
+    send(:"#{noun}_unref", handle)
+  end
+end
+
+# A channel with a loop whose queue says when there is something to read.
+class Connection
+  PATIENCE_MS = 20_000
+  COOKIE = 7
+
+  attr_reader :channel
+
+  def self.open(uri, keys = nil, user = nil)
+    Qio.with(:options, Qio.options_new) do |options|
+      if keys
+        Qio.options_set_str(options, 'tls-psk-file', keys)
+        Qio.options_set_str(options, 'tls-psk-user', user)
+      end
+      Qio.with(:channel, Qio.channel_open_uri(uri, options)) do |channel|
+        Qio.with(:loop, Qio.loop_new) do |queue|
+          Qio.with(:watch, Qio.watch_new_queued(queue, channel, Qio::IN, COOKIE)) do |watch|
+            yield new(channel, queue, watch)
+          end
+        end
+      end
+    end
+  end
+
+  def initialize(channel, queue, watch)
+    @channel = channel
+    @queue = queue
+    @watch = watch
+    @events = FFI::MemoryPointer.new(Qio::Event, 8)
+    Qio::Event.new(@events)[:struct_size] = Qio::Event.size
+    @input = String.new
+  end
+
+  # Fetches events until one of the kind has come; nothing calls back.
+  def wait_event(kind)
+    loop do
+      count = Qio.loop_next_events(@queue, @events, 8, PATIENCE_MS)
+      raise IOError, 'the server says nothing' if count.zero?
+
+      events = Array.new(count) { |i| Qio::Event.new(@events[i]) }
+      return if events.any? { |event| event[:kind] == kind && event[:cookie] == COOKIE }
+    end
+  end
+
+  def read_line
+    chunk = FFI::MemoryPointer.new(4096)
+    until @input.include?("\n")
+      n = Qio.channel_try_read(@channel, chunk, chunk.size)
+      raise EOFError, 'the server closed the connection' if n&.zero?
+
+      n ? @input << chunk.read_bytes(n) : wait_event(Qio::EV_WATCH)
+    end
+    @input.slice!(/\A.*\n/).chomp
+  end
+
+  def send_line(text)
+    Qio.channel_write_all(@channel, text, text.bytesize)
+  end
+
+  # The descriptor goes along with the first byte; the set has a copy of it.
+  def send_file(text, file)
+    data = FFI::MemoryPointer.from_string(text)
+    iov = Qio::Iovec.new
+    iov[:base] = data
+    iov[:len] = text.bytesize
+    Qio.with(:fdset, Qio.fdset_new) do |fds|
+      Qio.fdset_add(fds, file.fileno)
+      Qio.channel_writev(@channel, iov, 1, 0, fds)
+    end
+  end
+
+  # A watch that goes says so once: then whatever its cookie stood for may go.
+  def close
+    Qio.watch_remove(@watch)
+    wait_event(Qio::EV_RELEASED)
+    Qio.channel_close(@channel)
+  end
+end
+
+def talk(uri, path, *credentials)
+  channel = Connection.open(uri, *credentials) do |connection|
+    connection.send_line("hello from ruby\n")
+    puts "event: #{connection.read_line}"
+    if Qio.channel_has_feature(connection.channel, Qio::FEATURE_FD_PASS) == 1
+      File.open(path) { |file| connection.send_file("file\n", file) }
+      puts "file: #{connection.read_line}"
+    end
+    connection.close
+    connection.channel
+  end
+  begin
+    Qio.channel_write_all(channel, 'x', 1)
+  rescue Qio::Error => e
+    puts "stale: #{Qio.status_name(e.code)}"
+  end
+  puts "left: #{Qio.debug_live(Qio::KIND_ANY)}"
+end
+
+abort_with = lambda do |status, message|
+  warn message
+  exit status
+end
+abort_with.call(2, 'usage: talk.rb URI FILE [KEYS USER]') unless [2, 4].include?(ARGV.size)
+begin
+  talk(*ARGV)
+rescue Qio::Error, SystemCallError, IOError => e
+  abort_with.call(1, "talk.rb: #{e.message}")
+end
