@@ -342,6 +342,39 @@ static int fdset_take(lua_State *L)
     return fd < 0 ? qiol_fail(L, &error) : push_fd(L, u, fd);
 }
 
+/* ---- suspending in Lua 5.1 ---- */
+
+#if LUA_VERSION_NUM < 502
+static const char *try_yield(lua_State *L, void *yieldable, size_t *size)
+{
+    lua_yield(L, 0);
+    *(bool *)yieldable = true;
+    lua_pushnil(L);
+    lua_error(L);
+    return NULL;
+}
+
+/*
+ * yield(): coroutine.yield() that returns false, instead of raising, where there is a C function
+ * in between: pcall, the iterator of a for, a metamethod.  Lua 5.1 (not LuaJIT) can only be asked
+ * by trying; the reader of lua_load is the one place where the error of that can be caught
+ * without another C call in between, which would itself be an obstacle.
+ */
+static int yield(lua_State *L)
+{
+    bool yieldable = false;
+
+    lua_settop(L, 0);
+    lua_load(L, try_yield, &yieldable, "=yield");
+    lua_settop(L, 0);
+    if (yieldable) {
+        return lua_yield(L, 0);
+    }
+    lua_pushboolean(L, 0);
+    return 1;
+}
+#endif
+
 /* ---- error numbers ---- */
 
 #define SYS(name) { #name, name }
@@ -391,5 +424,8 @@ const luaL_Reg qiol_functions[] = {
     { "fd_detach", fd_detach },
     { "fd_close", fd_close },
     { "fdset_take", fdset_take },
+#if LUA_VERSION_NUM < 502
+    { "yield", yield },
+#endif
     { NULL, NULL },
 };

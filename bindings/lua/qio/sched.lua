@@ -21,11 +21,20 @@ local EV_WATCH, EV_TIMER, EV_ACCEPT = core.EV_WATCH, core.EV_TIMER, core.EV_ACCE
 local EV_TASK, EV_DISPATCH = core.EV_TASK, core.EV_DISPATCH
 local NVAL, MORE, OUT = core.NVAL, core.MORE, core.OUT
 local arm, disarm, next_events, now = core.arm, core.disarm, core.next_events, core.now
-local running, yield, resume = coroutine.running, coroutine.yield, coroutine.resume
+local running, resume = coroutine.running, coroutine.resume
 local co_status, isyieldable = coroutine.status, coroutine.isyieldable
+-- In Lua 5.1 false where it cannot; everywhere else `current` knows.
+local yield = (isyieldable or rawget(_G, "jit")) and coroutine.yield or core.yield
 local unpack = table.unpack or unpack
 
+-- Lua 5.1 makes coroutines of Lua functions only.
+local function create(fn)
+  local ok, co = pcall(coroutine.create, fn)
+  return ok and co or coroutine.create(function(...) return fn(...) end)
+end
+
 local READ, WRITE = 1, 2
+local UNABLE = {}                               -- a task that Lua 5.1 cannot suspend here
 
 local sched = { READ = READ, WRITE = WRITE }
 
@@ -63,7 +72,7 @@ local function running_task()
 end
 
 -- The running task if it can be suspended here: not under table.sort or string.gsub, which are
--- C and cannot be left and entered again.  (Lua 5.1 cannot tell.)
+-- C and cannot be left and entered again.  (Lua 5.1 tells when it is tried.)
 local function current()
   local task = running_task()
   if task and isyieldable and not isyieldable() then return nil end
@@ -278,12 +287,16 @@ local function suspend_task(task, deadline)
     deadlines[cookie] = task
   end
   task.suspended, task.state = true, "waiting"
-  repeat yield() until task.woken               -- whoever else resumes it wakes nothing
+  local able
+  repeat                                        -- whoever else resumes it wakes nothing
+    able = yield() ~= false
+  until task.woken or not able
   task.suspended, task.woken, task.state = false, false, "running"
   if timer then
     deadlines[cookie] = nil
     core.watch_remove(timer)
   end
+  if not able then return UNABLE end
   return task.ok, task.msg, task.code
 end
 
@@ -312,6 +325,10 @@ local function suspend(w, slots, key, deadline)
     end
   end
   slots[key] = nil
+  if ok == UNABLE then
+    error("cannot wait here: Lua 5.1 suspends no task inside of pcall, the iterator of a for, " ..
+          "or a metamethod", 0)
+  end
   return ok, msg, code
 end
 
@@ -356,10 +373,17 @@ end
 -- Who waits for the object in each direction, for a look before a transfer.
 sched.waiting = waiting
 
--- level: where the user's code is, counted from the caller (1).
+-- An error at the line of the user's code; level: where that is, counted from the caller (1).
+-- Plain Lua 5.1 counts a tail call as a level.
+local function refuse(text, level)
+  local info = debug and debug.getinfo(level + 1, "S")
+  error(text, info and info.what == "tail" and level + 2 or level + 1)
+end
+
+-- level: as for refuse.
 local function refuse_in_callback(what, level)
   if dispatching and not running_task() then
-    error(what .. " inside a callback of the loop: start a task with qio.spawn", level + 1)
+    refuse(what .. " inside a callback of the loop: start a task with qio.spawn", level + 1)
   end
 end
 
@@ -431,7 +455,7 @@ end
 
 function sched.spawn(fn, ...)
   local task = setmetatable({ args = pack(...), joiners = {}, state = "ready" }, Task)
-  task.co = coroutine.create(fn)
+  task.co = create(fn)
   tasks[task.co] = task
   alive = alive + 1
   wake(task, true)
@@ -486,7 +510,7 @@ end
 -- ---- driving ----
 
 local function check_driver(what)
-  if running_task() then error(what .. " inside a task", 3) end
+  if running_task() then refuse(what .. " inside a task", 3) end
   refuse_in_callback(what, 3)
 end
 
