@@ -7,7 +7,14 @@
 -- Rules: as in qio.channel: misuse raises, everything else is value or nil, message, code.
 -- docs/lua.md is the guide.
 
-local core = require "qio.core"
+-- A module for another Lua fails at the first symbol that this one lacks, or names the versions.
+local fine, core = pcall(require, "qio.core")
+if not fine then
+  if core:find("undefined symbol: lua", 1, true) then
+    core = ("qio.core was built for another Lua than this, %s: %s"):format(_VERSION, core)
+  end
+  error(core, 0)
+end
 local sched = require "qio.sched"
 local check = require "qio.check"
 local make_options = require "qio.options"

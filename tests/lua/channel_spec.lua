@@ -305,18 +305,41 @@ describe("URIs", function()
   end)
 end)
 
+-- Lua 5.1 suspends no task in the iterator of a for.
+local LUA51 = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
+
+local function each_client(l, body)
+  if LUA51 then
+    local client = l:accept()
+    while client do
+      body(client)
+      client = l:accept()
+    end
+  else
+    for client in l:clients() do body(client) end
+  end
+end
+
+local function shout(client)
+  local line = client:readline()
+  while line do
+    client:write(line:upper(), "\n")
+    line = client:readline()
+  end
+  client:close()
+end
+
 describe("a listener", function()
   it("serves 50 clients in tasks", function()
     local l = assert(qio.listen("unix:" .. dir .. "/many"))
     local served = 0
     local server = qio.spawn(function()
-      for client in l:clients() do
+      each_client(l, function(client)
         qio.spawn(function()
-          for line in client:lines() do client:write(line:upper(), "\n") end
-          client:close()
+          shout(client)
           served = served + 1
         end)
-      end
+      end)
       return "closed"
     end)
     local clients = {}

@@ -4,10 +4,10 @@
 local qio = require "qio"
 local core = require "qio.core"
 
--- A light userdata, which plain Lua has no function for.
+-- A light userdata, which plain Lua has no function for; Lua 5.1 has none at all.
 local function light()
   local up = 0
-  return debug.upvalueid(function() return up end, 1)
+  return debug.upvalueid and debug.upvalueid(function() return up end, 1)
 end
 
 local WRONG = {
@@ -19,14 +19,14 @@ local WRONG = {
   ["function"] = function() return print end,
   file = function() return io.stdout end,
   ["light userdata"] = light,
-  thread = function() return coroutine.create(print) end,
+  thread = function() return coroutine.create(function() end) end,
 }
 
 -- These take nothing that could be wrong.
 local TAKES_ANYTHING = {
   abi_version = true, version_string = true, now = true, token = true, typename = true,
   loop_new = true, fdset_new = true, options_new = true, channel_new_null = true,
-  channel_new_pair = true, onerror = true, is_channel = true,
+  channel_new_pair = true, onerror = true, is_channel = true, yield = true,
 }
 -- These may go well with one of the values.
 local MAY_WORK = {

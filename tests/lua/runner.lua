@@ -169,4 +169,5 @@ chunk()
 os.remove(listing)
 print("1.." .. count)
 io.stdout:flush()
-os.exit(failures == 0 and count > 0, true)
+local good = failures == 0 and count > 0
+os.exit(_VERSION == "Lua 5.1" and not rawget(_G, "jit") and (good and 0 or 1) or good, true)

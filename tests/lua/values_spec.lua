@@ -41,6 +41,19 @@ describe("integers", function()
       core.watch_remove(watch)
       core.loop_close(loop)
     end)
+  else
+    it("are doubles, which are exact up to 2^53 and refused beyond", function()
+      local file = assert(qio.file(dir .. "/sparse", "rw"))
+      local far = 2 ^ 53 - 1
+      assert(file:seek("set", 2 ^ 40 + 1))
+      assert.equal(2 ^ 40 + 1, file:seek())
+      local ok, msg, code = file:seek("set", far)
+      if not ok then assert.equal(qio.errno.EINVAL, code, msg) end
+      if ok then assert.equal(far, ok) end
+      assert.error_matches(function() file:seek("set", 2 ^ 54) end, "bad argument #2 to 'seek'")
+      assert.error_matches(function() file:pread(1, 2 ^ 54) end, "bad argument #2 to 'pread'")
+      file:close()
+    end)
   end
 end)
 
