@@ -5,11 +5,15 @@ local qio = require "qio"
 local E = qio.errno
 local unpack = table.unpack or unpack
 
+-- Plain Lua 5.1 suspends no task inside of pcall: there the function is called without.
+local LUA51 = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
+local try = LUA51 and function(fn, ...) return true, fn(...) end or pcall
+
 -- Calls fn with the errors that onerror got meanwhile.
 local function with_errors(fn)
   local errors = {}
   local before = qio.onerror(function(err) errors[#errors + 1] = err end)
-  local ok, err = pcall(fn, errors)
+  local ok, err = try(fn, errors)
   qio.onerror(before)
   if not ok then error(err, 0) end
 end
@@ -18,8 +22,8 @@ end
 local function both(fn)
   return function()
     fn()
-    local ok, err = qio.spawn(function() return xpcall(fn, debug.traceback) end):join()
-    if not ok then error(err, 0) end
+    local _, err, code = qio.spawn(fn):join()
+    if code == E.CALLBACK then error(err, 0) end
   end
 end
 
