@@ -87,7 +87,7 @@ def made(tmp_path_factory):
                                  tree=build / 'bindings/python')
 
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.needs('meson', 'ninja', 'swig', 'git', 'gcc')]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.needs('meson', 'ninja', 'swig', 'git', 'gcc', 'mypy')]
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(made):
@@ -119,6 +119,9 @@ def test_the_wheel_works_in_an_environment_of_its_own(made, tmp_path):
         '-q', made.wheel)
     where = run(python, '-X', 'dev', '-W', 'error', SMOKE, cwd=tmp_path).strip()
     assert pathlib.Path(where).is_relative_to(environment)
+    # Its types too: py.typed and the stub are where a checker looks.
+    run(sys.executable, '-m', 'mypy', '--strict', '--cache-dir', BUILD / 'wheel/mypy',
+        '--python-executable', python, SMOKE.parent / 'typed/programs.py', cwd=tmp_path)
 
 
 def test_pip_installs_from_the_tree(made, tmp_path):

@@ -6,6 +6,7 @@ import importlib
 import os
 import pathlib
 import pkgutil
+import socket
 import threading
 import weakref
 
@@ -35,7 +36,10 @@ def streams():
         refuses(qio.IncompleteReadError, b.read_exactly, 5)
         refuses(TypeError, a.write, 'text')
     refuses(ValueError, a.write, b'x')
-    refuses(ConnectionRefusedError, qio.connect, 'tcp://127.0.0.1:1', timeout=10)
+    with socket.socket() as nobody:                     # bound, and nobody listens
+        nobody.bind(('127.0.0.1', 0))
+        uri = 'tcp://127.0.0.1:%d' % nobody.getsockname()[1]
+        refuses(ConnectionRefusedError, qio.connect, uri, timeout=10)
     refuses(TypeError, qio.Channel)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from .deadline import Deadline
 
@@ -32,7 +32,7 @@ Timeout: TypeAlias = Union[float, Deadline, None, EllipsisType]
 Condition: TypeAlias = Union[int, str]
 Readable: TypeAlias = Union[bytes, bytearray, memoryview]
 Writable: TypeAlias = Union[bytearray, memoryview]
-Path: TypeAlias = Union[str, bytes, os.PathLike]
+Path: TypeAlias = Union[str, bytes, "os.PathLike[Any]"]
 Descriptor: TypeAlias = Union[int, HasFileno]
 #: The value of an option: what a key takes is in docs/python.md.
-Value: TypeAlias = Union[str, int, float, bool, None, bytes, os.PathLike, Sequence[str]]
+Value: TypeAlias = Union[str, int, float, bool, None, bytes, "os.PathLike[Any]", Sequence[str]]

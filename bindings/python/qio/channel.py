@@ -14,7 +14,7 @@ import operator
 import os
 import signal as _signal
 from collections.abc import Iterable, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, cast
 
 from . import _qio
 from ._types import Readable, Timeout
@@ -46,7 +46,7 @@ _KINDS = {
 _LINE_MAX = 16777216
 
 
-def _count(value, name):
+def _count(value: Any, name: str) -> int | None:
     """An integer or None."""
     try:
         return None if value is None else operator.index(value)
@@ -55,7 +55,7 @@ def _count(value, name):
                         f"not {type(value).__name__}") from None
 
 
-def _close_quietly(channel):
+def _close_quietly(channel: Channel) -> None:
     try:
         channel.close()
     except OSError:
@@ -249,7 +249,8 @@ class Channel(_qio.Channel):
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         """The lines until the end; with hint, stop after so many bytes."""
         hint = _count(hint, "hint")
-        lines, total = [], 0
+        lines: list[bytes] = []
+        total = 0
         for line in self:
             lines.append(line)
             total += len(line)
@@ -318,21 +319,22 @@ class Channel(_qio.Channel):
         if not isinstance(buffering, int):
             raise TypeError(f"buffering has to be an integer, not {type(buffering).__name__}")
         reads, writes, binary = "r" in mode, "w" in mode, "b" in mode
-        raw = _File(self, reads, writes)
+        raw: Any = _File(self, reads, writes)
         if buffering == 0:
             if not binary:
                 raise ValueError("buffering=0 is for binary modes only")
-            return raw
+            return cast("IO[Any]", raw)
         size = io.DEFAULT_BUFFER_SIZE if buffering < 0 else buffering
+        file: Any
         if reads and writes:
             file = io.BufferedRWPair(raw, raw, size)
         else:
             file = io.BufferedReader(raw, size) if reads else io.BufferedWriter(raw, size)
         if binary:
-            return file
-        text = io.TextIOWrapper(file, encoding, errors, newline)
+            return cast("IO[Any]", file)
+        text: Any = io.TextIOWrapper(file, encoding, errors, newline)
         text.mode = mode
-        return text
+        return cast("IO[Any]", text)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} cannot be pickled or copied")
@@ -344,28 +346,28 @@ io.RawIOBase.register(Channel)
 class _File(io.RawIOBase):
     """What makefile() puts its buffers on: closing it leaves the channel alone."""
 
-    def __init__(self, channel, reads, writes):
+    def __init__(self, channel: Channel, reads: bool, writes: bool) -> None:
         self._channel = channel
         self._reads = reads
         self._writes = writes
 
-    def readable(self):
+    def readable(self) -> bool:
         return self._reads
 
-    def writable(self):
+    def writable(self) -> bool:
         return self._writes
 
-    def readinto(self, b):
+    def readinto(self, b: Any) -> int | None:
         return self._channel.readinto(b)
 
-    def write(self, b):
+    def write(self, b: Any) -> int | None:
         return self._channel.write(b)
 
-    def fileno(self):
+    def fileno(self) -> int:
         return self._channel.fileno()
 
     @property
-    def name(self):
+    def name(self) -> str | None:
         return self._channel.name
 
 
@@ -401,6 +403,8 @@ class CommandChannel(Channel):
     """A child process: writing is its standard input, reading its standard output."""
 
     __slots__ = ("_stderr",)
+
+    _stderr: Channel | None
 
     @property
     def pid(self) -> int:

@@ -175,7 +175,7 @@ class IncompleteReadError(Error, EOFError):
         return type(self), (self.partial, self.expected)
 
 
-_BY_CODE = {
+_BY_CODE: dict[int, type[Error]] = {
     _qio.QIOH_E_AGAIN: BlockingIOError,
     _qio.QIOH_E_INTR: InterruptedError,
     _qio.QIOH_E_INVAL: InvalidError,
@@ -197,7 +197,7 @@ _BY_CODE = {
 #: TLS errors with numbers from here on are about a certificate; below, it is an alert's.
 _CERTIFICATE = 256
 
-_BY_ERRNO = {
+_BY_ERRNO: dict[int, type[Error]] = {
     _errno.EAGAIN: BlockingIOError,
     _errno.EALREADY: BlockingIOError,
     _errno.EINPROGRESS: BlockingIOError,
@@ -219,7 +219,7 @@ _BY_ERRNO = {
 }
 
 
-def _websocket_error(code, number, message):
+def _websocket_error(code: int, number: int, message: str) -> WebSocketError:
     """code EOF: the other side has closed, and the message is its reason."""
     reason = ""
     if code == _qio.QIOH_E_EOF:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _qio
 from ._types import Timeout
@@ -36,7 +36,7 @@ class Listener(_qio.Listener):
             channel._creds = creds
         if (on_request := getattr(self, "_on_request", None)) is not None:
             channel._set_on_request(on_request)
-        return channel
+        return cast(Channel, channel)
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import _qio
-from ._qio import Watch  # noqa: F401
+from ._qio import Watch as Watch
 from .channel import Channel
 from .relays import Counts, Filter, Relay, _keys, _start
 
@@ -45,7 +45,7 @@ class Loop(_qio.Loop):
         self.close()
 
 
-def _serve_signals():
+def _serve_signals() -> None:
     """Does nothing: that it runs is what makes the interpreter call signal handlers."""
 
 
@@ -71,4 +71,4 @@ def relay(a: Channel, b: Channel, *, filter: Filter | None = None,
             # A signal that comes while bytes are moved does not interrupt the sleep that follows.
             loop.add_timer(0.2, _serve_signals, every=0.2)
         loop.run()
-        return task.result()
+        return cast(Counts, task.result())

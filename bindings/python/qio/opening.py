@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, cast, overload
 
 from . import _qio
 from ._types import Descriptor, Path, Readable, Timeout, Value
@@ -26,16 +26,27 @@ from .fd import Fd
 from .listener import Listener
 from .options import as_options, value_of
 from .tls import TLSCreds, check_creds
-from .websocket import OnRequest
+from .websocket import OnRequest, WebSocketChannel
 
 
-def _with_tls(uri, tls, keys):
+def _with_tls(uri: Any, tls: Any, keys: dict[str, Any]) -> Any:
     """The URI with TLS in it, for those credentials."""
     keys["tls"] = check_creds(tls, "tls")
     if not isinstance(uri, str):
         return uri
     schemes = uri.partition(":")[0].lower().split("+")
     return uri if "tls" in schemes or "wss" in schemes else f"tls+{uri}"
+
+
+# "messages" is refused where there is no WebSocket.
+@overload
+def connect(uri: str, *, ws_mode: Literal["messages"], timeout: Timeout = ...,
+            tls: TLSCreds | None = None, **keys: Value) -> WebSocketChannel: ...
+
+
+@overload
+def connect(uri: str, *, timeout: Timeout = ..., tls: TLSCreds | None = None,
+            **keys: Value) -> Channel: ...
 
 
 def connect(uri: str, *, timeout: Timeout = ..., tls: TLSCreds | None = None,
@@ -53,7 +64,7 @@ def connect(uri: str, *, timeout: Timeout = ..., tls: TLSCreds | None = None,
     channel: Any = _qio.channel_open_uri(uri, as_options(keys) or {}, timeout)
     if tls is not None:
         channel._creds = tls
-    return channel
+    return cast(Channel, channel)
 
 
 def listen(uri: str, *, backlog: int | None = None, tls: TLSCreds | None = None,
@@ -74,7 +85,7 @@ def listen(uri: str, *, backlog: int | None = None, tls: TLSCreds | None = None,
         keys["ws_request"] = True
     listener: Any = _qio.listener_open_uri(uri, as_options(keys))
     listener._creds, listener._on_request = tls, on_request
-    return listener
+    return cast(Listener, listener)
 
 
 def pair() -> tuple[SocketChannel, SocketChannel]:
@@ -100,7 +111,7 @@ def from_socket(sock: socket.socket) -> SocketChannel:
         raise TypeError(f"sock has to be a socket, not {type(sock).__name__}")
     channel = _qio.channel_new_fd(sock.fileno())
     sock.detach()
-    return channel
+    return cast(SocketChannel, channel)
 
 
 def open_file(path: Path, mode: str = "r", *, permissions: int = 0o666) -> FileChannel:
@@ -118,14 +129,14 @@ def null() -> NullChannel:
     return _qio.channel_new_null()
 
 
-def _text(value, name):
+def _text(value: Any, name: str) -> str:
     if not isinstance(value, (str, bytes, os.PathLike)):
         raise TypeError(f"{name} has to be a str, bytes or os.PathLike, "
                         f"not {type(value).__name__}")
     return os.fsdecode(value)
 
 
-def _environment(env):
+def _environment(env: Any) -> list[str]:
     """NAME=value strings of a mapping; one empty string stands for none at all."""
     if not hasattr(env, "items"):
         raise TypeError(f"env has to be a mapping of str to str, not {type(env).__name__}")
@@ -138,7 +149,7 @@ def _environment(env):
     return words or [""]
 
 
-def _stderr(stderr):
+def _stderr(stderr: Any) -> dict[str, Any]:
     """The option that says where standard error goes."""
     if isinstance(stderr, str):
         if stderr not in ("inherit", "null", "merge", "pipe"):
@@ -154,12 +165,12 @@ def _stderr(stderr):
     return {"stderr-fd": number}
 
 
-def _size(size):
+def _size(size: Any) -> tuple[int, int]:
     """The rows and columns of a terminal."""
     if not (isinstance(size, (tuple, list)) and len(size) == 2 and
             all(isinstance(n, int) and not isinstance(n, bool) for n in size)):
         raise TypeError(f"size has to be a tuple of two ints, rows and columns, not {size!r}")
-    return size
+    return size[0], size[1]
 
 
 def command(argv: Sequence[Path], *, env: Mapping[str, str] | None = None,

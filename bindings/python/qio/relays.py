@@ -7,12 +7,17 @@ The library does the work; Python is asked for the filter and told of the end.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
+from . import _qio
 from ._types import Readable
 from .errors import Error
 
-Filter = Callable[[int, bytes], "Readable | None"]
+if TYPE_CHECKING:
+    from .channel import Channel
+    from .loop import Loop
+
+Filter = Callable[[int, bytes], Optional[Readable]]
 
 
 class Counts(NamedTuple):
@@ -27,7 +32,9 @@ class Relay:
 
     __slots__ = ("_task", "__weakref__")
 
-    def __init__(self):
+    _task: _qio.Relay
+
+    def __init__(self) -> None:
         raise TypeError("Loop.relay() makes relays")
 
     @property
@@ -64,7 +71,8 @@ class Relay:
         return f"<Relay {'ended' if self.done else 'running'} {counts.a_to_b}>{counts.b_to_a}<>"
 
 
-def _start(loop, a, b, filter, keys, on_done):
+def _start(loop: Loop, a: Channel, b: Channel, filter: Filter | None, keys: dict[str, Any],
+           on_done: Callable[[Relay], Any] | None) -> Relay:
     """The relay of these arguments, in a loop."""
     relay = Relay.__new__(Relay)
     options = {key: value for key, value in keys.items() if value is not None} or None
@@ -72,7 +80,7 @@ def _start(loop, a, b, filter, keys, on_done):
     return relay
 
 
-def _keys(idle_timeout, buffer, limit):
+def _keys(idle_timeout: Any, buffer: Any, limit: Any) -> dict[str, Any]:
     for name, value in (("buffer", buffer), ("limit", limit)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise TypeError(f"{name} has to be a number of bytes or None, "

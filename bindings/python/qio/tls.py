@@ -134,7 +134,7 @@ class TLSCreds(_qio.TLSCreds):
         raise TypeError("credentials cannot be pickled or copied")
 
 
-def _make(kind, server, priority, keys):
+def _make(kind: int, server: bool, priority: str | None, keys: dict[str, Any]) -> TLSCreds:
     keys = {key: value for key, value in keys.items() if value is not None}
     if priority is not None:
         keys["tls_priority"] = priority
@@ -204,6 +204,8 @@ class TLSChannel(Channel):
     """TLS over another channel: see Channel.start_tls()."""
 
     __slots__ = ("_creds",)
+
+    _creds: TLSCreds
 
     def rekey(self) -> None:
         """Change the keys that we encrypt with (TLS 1.3)."""

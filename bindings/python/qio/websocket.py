@@ -132,7 +132,7 @@ class WebSocketChannel(Channel):
         finally:
             Channel.close(self)
 
-    def _await_end(self, timeout):
+    def _await_end(self, timeout: float | Deadline | None) -> None:
         if not isinstance(timeout, Deadline) and timeout is not None:
             timeout = Deadline(timeout)
         messages = self.ws_mode == "messages"
@@ -156,7 +156,7 @@ class WebSocketChannel(Channel):
         return self._messages() if self.ws_mode == "messages" else Channel.__iter__(self)
 
 
-def _header_lines(headers):
+def _header_lines(headers: Any) -> list[str]:
     """"Name: value" of a mapping or of pairs; those that are lines already stay."""
     pairs = headers.items() if hasattr(headers, "items") else headers
     return [pair if isinstance(pair, str) else f"{pair[0]}: {pair[1]}" for pair in pairs]
