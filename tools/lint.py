@@ -21,7 +21,8 @@ LINES_EXCEPTIONS = {            # path: reason
 }
 COLUMNS_EXCEPTIONS = {}         # path: reason
 
-CODE = ('.c', '.h', '.i', '.py', '.pyi', '.lua', '.sh', '.js', '.rb', '.pl', '.php')
+CODE = ('.c', '.h', '.i', '.py', '.pyi', '.lua', '.sh', '.js', '.rb', '.pl', '.php',
+        '.rs', '.java', '.scm', '.ml')
 SKIPPED_DIRS = re.compile(r'^(\.git|build.*|__pycache__|\.pytest_cache|\.hypothesis|.*\.egg-info)$')
 SPDX = 'SPDX-License-Identifier: LGPL-2.1-or-later'
 

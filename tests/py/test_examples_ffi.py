@@ -15,6 +15,7 @@ from rigs import PATIENCE, in_thread
 
 ROOT = pathlib.Path(__file__).parents[2]
 FFI = ROOT / 'examples' / 'ffi'
+HEADER = ROOT / 'core' / 'abi' / 'qioh-abi.h'
 BUILD = ROOT / os.environ.get('QIO_BUILD', 'build')
 PYTHON = sys.executable
 
@@ -42,30 +43,56 @@ def answer_file(channel):
 
 # ---- the clients ----
 
-class Language:
-    """How a client is run, and a command that shows whether the machine can; the programs are the
-    distribution's, whatever else is on PATH."""
+PLACE = BUILD / 'ffi'           # what is compiled, and node_modules
+CLASSES = f'{PLACE / "java"}:/usr/share/java/jna.jar'
+ENV = {
+    **os.environ,
+    'NODE_PATH': str(PLACE / 'node' / 'node_modules'),
+    'CGO_LDFLAGS': f'-L{BUILD / "core"}',
+    'GOCACHE': str(PLACE / 'go' / 'cache'),
+    'GOFLAGS': '-mod=readonly',         # and no proxy: nothing is fetched
+    'GOPROXY': 'off',
+}
 
-    def __init__(self, command, probe):
-        self.command = [str(word) for word in command]
-        self.probe = probe
+
+class Language:
+    """How a client is run, a command that shows whether the machine can, and how it is compiled.
+    The programs are the distribution's, whatever else is on PATH."""
+
+    def __init__(self, command, probe, source=None, compiler=()):
+        self.command, self.probe, self.source, self.compiler = command, probe, source, compiler
 
 
 LANGUAGES = {
-    'ctypes': Language([PYTHON, '-X', 'dev', FFI / 'ctypes' / 'talk.py'], ['true']),
     'cffi': Language([PYTHON, '-X', 'dev', FFI / 'cffi' / 'talk.py'],
                      [PYTHON, '-c', 'import cffi']),
+    'ctypes': Language([PYTHON, '-X', 'dev', FFI / 'ctypes' / 'talk.py'], ['true']),
+    'go': Language([PLACE / 'go' / 'talk'], ['/usr/bin/go', 'version'], 'talk.go',
+                   ['/usr/bin/go', 'build', '-o', PLACE / 'go' / 'talk', '.']),
+    'guile': Language(['/usr/bin/guile', '--no-auto-compile', FFI / 'guile' / 'talk.scm'],
+                      ['/usr/bin/guile', '--version']),
+    'java': Language(['/usr/bin/java', '-cp', CLASSES, 'Talk'],
+                     ['/usr/bin/javap', '-cp', CLASSES, 'com.sun.jna.Native'], 'Talk.java',
+                     ['/usr/bin/javac', '-Xlint:all', '-Werror', '-cp', CLASSES, '-d',
+                      PLACE / 'java', 'Talk.java']),
     'luajit': Language(['luajit', FFI / 'luajit' / 'talk.lua'], ['luajit', '-v']),
     'node': Language(['/usr/bin/node', FFI / 'node' / 'talk.js'],
                      ['/usr/bin/node', '-e', 'require("koffi")']),
+    'ocaml': Language([PLACE / 'ocaml' / 'talk'],
+                      ['/usr/bin/ocamlfind', 'query', 'ctypes.foreign'], 'talk.ml',
+                      ['/usr/bin/ocamlfind', 'ocamlopt', '-thread', '-package',
+                       'ctypes.foreign,unix', '-linkpkg', '-w', '+a-4-9-40-44-45-70', '-warn-error',
+                       '+a', '-o', PLACE / 'ocaml' / 'talk', 'talk.ml']),
     'perl': Language(['/usr/bin/perl', FFI / 'perl' / 'talk.pl'],
                      ['/usr/bin/perl', '-MFFI::Platypus', '-e0']),
     'php': Language(['/usr/bin/php', FFI / 'php' / 'talk.php'],
                     ['/usr/bin/php', '-r', 'exit(extension_loaded("FFI") ? 0 : 1);']),
     'ruby': Language(['/usr/bin/ruby', '-w', FFI / 'ruby' / 'talk.rb'],
                      ['/usr/bin/ruby', '-rffi', '-e0']),
+    'rust': Language([PLACE / 'rust' / 'talk'], ['/usr/bin/rustc', '--version'], 'talk.rs',
+                     ['/usr/bin/rustc', '--edition', '2021', '-D', 'warnings', '-L',
+                      BUILD / 'core', '-o', PLACE / 'rust' / 'talk', 'talk.rs']),
 }
-ENV = {**os.environ, 'NODE_PATH': str(BUILD / 'ffi' / 'node' / 'node_modules')}
 
 
 def run_program(command, **keys):
@@ -83,10 +110,27 @@ def lacks(name):
     return done.stderr.strip() if done.returncode else ''
 
 
+@functools.cache
+def compile_client(name):
+    """Compiles what is older than its source or the header."""
+    language = LANGUAGES[name]
+    if language.source is None:
+        return
+    source, made = FFI / name / language.source, PLACE / name / f'{language.source}.made'
+    if made.exists() and made.stat().st_mtime > max(source.stat().st_mtime,
+                                                    HEADER.stat().st_mtime):
+        return
+    made.parent.mkdir(parents=True, exist_ok=True)
+    done = run_program(language.compiler, cwd=source.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made.touch()
+
+
 @pytest.fixture(params=LANGUAGES)
 def language(request):
     if missing := lacks(request.param):
         pytest.skip(f'not installed: what {request.param} needs: {missing}')
+    compile_client(request.param)
     return request.param
 
 

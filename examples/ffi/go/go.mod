@@ -1,0 +1,3 @@
+module example.org/libqio/talk
+
+go 1.19
