@@ -242,9 +242,22 @@ class _Parser:
                 member = member[:-3]
             if ":" in member:
                 raise HeaderError(f"line {line}: a bit-field")
-            members.append((_join_type(member[:-1]), member[-1], length))
+            if "(" in member:
+                members.append(self._op(tokens[2], member, line))
+            else:
+                members.append((_join_type(member[:-1]), member[-1], length))
             member = []
         self.header.structs[tokens[2]] = members
+
+    def _op(self, struct, tokens, line):
+        """A member that is a function: a callback type named after it."""
+        first = tokens.index("(")
+        if tokens[first + 1] != "*" or tokens[first + 3:first + 5] != [")", "("]:
+            raise HeaderError(f"line {line}: not a pointer to a function")
+        name = f"{struct}.{tokens[first + 2]}"
+        self.header.callbacks[name] = (
+            _join_type(tokens[:first]), _parse_parameters(tokens[first + 5:-1], line))
+        return name, tokens[first + 2], None
 
     def _function(self, tokens, line, comment):
         if tokens[-1] != ")" or "{" in tokens:

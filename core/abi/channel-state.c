@@ -6,7 +6,7 @@
  * readable (kind, name, addresses, mode); what needs the transport gives CLOSED.  In a forked
  * child the descriptor of an inherited channel can still be looked at and taken.
  */
-#include "abi/channel.h"
+#include "abi/custom.h"
 #include "base/sys.h"
 
 #include <string.h>
@@ -281,7 +281,7 @@ qioh_status qioh_channel_has_feature(qioh_channel *channel, uint32_t feature, qi
 
 /* ---- what it is ---- */
 
-qioh_status qioh_channel_get_kind(qioh_channel *channel, qioh_error *error)
+int32_t abi_channel_kind(QIOChannel *ioc)
 {
     static struct {
         const char *type_name;
@@ -295,20 +295,27 @@ qioh_status qioh_channel_get_kind(qioh_channel *channel, qioh_error *error)
         { TYPE_QIO_CHANNEL_NULL, QIOH_CHANNEL_NULL, 0 },
         { TYPE_QIO_CHANNEL_TLS, QIOH_CHANNEL_TLS, 0 },
         { TYPE_QIO_CHANNEL_WEBSOCK, QIOH_CHANNEL_WEBSOCKET, 0 },
+        { TYPE_ABI_CUSTOM, QIOH_CHANNEL_CUSTOM, 0 },
     };
-    QIOChannel *ioc;
-    int32_t kind = abi_channel_pin(channel, &ioc, error);
+    int32_t kind = QIOH_CHANNEL_OTHER;
 
-    if (kind < 0) {
-        return kind;
-    }
-    kind = QIOH_CHANNEL_OTHER;
     for (size_t i = 0; i < G_N_ELEMENTS(classes); i++) {
         if (abi_channel_is(ioc, classes[i].type_name, &classes[i].cache)) {
             kind = classes[i].kind;
         }
     }
-    abi_unpin(channel);
+    return kind;
+}
+
+qioh_status qioh_channel_get_kind(qioh_channel *channel, qioh_error *error)
+{
+    QIOChannel *ioc;
+    int32_t kind = abi_channel_pin(channel, &ioc, error);
+
+    if (kind == 0) {
+        kind = abi_channel_kind(ioc);
+        abi_unpin(channel);
+    }
     return kind;
 }
 

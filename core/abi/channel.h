@@ -52,6 +52,9 @@ qioh_channel *abi_channel_wrap(QIOChannel *ioc, Error *err, qioh_error *error);
 /* Whether the channel is of a class, or one derived from it. */
 bool abi_channel_is(QIOChannel *ioc, const char *type_name, GType *cache);
 
+/* One of QIOH_CHANNEL_*. */
+int32_t abi_channel_kind(QIOChannel *ioc);
+
 /* Pins a channel of a class, or one derived from it; WRONGTYPE for others. */
 int32_t abi_channel_pin_class(qioh_channel *channel, const char *type_name, GType *cache,
                               const char *name, QIOChannel **ioc, qioh_error *error);

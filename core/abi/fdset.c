@@ -209,6 +209,28 @@ void abi_fdset_end_receive(qioh_fdset *fds, AbiFdset *set, int *received, size_t
     fdset_leave(fds, set);
 }
 
+void abi_fdset_take_all(qioh_fdset *fds, int **out, size_t *count)
+{
+    AbiFdset *set;
+    size_t n = 0;
+
+    if (fdset_enter(fds, &set, NULL) < 0) {
+        return;
+    }
+    *out = g_new(int, MAX(set->fds->len, 1));
+    for (size_t i = 0; i < set->fds->len; i++) {
+        if (*entry(set, i) >= 0) {
+            (*out)[n++] = *entry(set, i);
+        }
+    }
+    g_array_set_size(set->fds, 0);
+    if (n == 0) {
+        g_clear_pointer(out, g_free);
+    }
+    *count = n;
+    fdset_leave(fds, set);
+}
+
 int32_t abi_fdset_begin_send(qioh_fdset *fds, AbiFdset **set, int sent[QIO_CHANNEL_MAX_FDS],
                              size_t *count, qioh_error *error)
 {

@@ -18,6 +18,9 @@ int32_t abi_fdset_begin_receive(qioh_fdset *fds, AbiFdset **set, qioh_error *err
 /* Moves the descriptors into the set and frees the array. */
 void abi_fdset_end_receive(qioh_fdset *fds, AbiFdset *set, int *received, size_t count);
 
+/* Moves the descriptors of a set that nobody else uses into an array, for the caller to free. */
+void abi_fdset_take_all(qioh_fdset *fds, int **out, size_t *count);
+
 /* Gives the numbers of the descriptors that are in the set. */
 int32_t abi_fdset_begin_send(qioh_fdset *fds, AbiFdset **set, int sent[QIO_CHANNEL_MAX_FDS],
                              size_t *count, qioh_error *error);

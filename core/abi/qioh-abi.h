@@ -125,6 +125,9 @@ enum {                                         /* WebSocket opcodes */
   QIOH_WS_PING = 9,
   QIOH_WS_PONG = 10
 };
+enum {                                         /* flags of qioh_channel_ops */
+  QIOH_OPS_FD_PASS = 1                         /* readv and writev take descriptors along */
+};
 enum {                                         /* kinds of events */
   QIOH_EV_NONE = 0,
   QIOH_EV_WATCH = 1,
@@ -197,6 +200,36 @@ typedef int32_t (*qioh_psk_fn)(qioh_creds *creds, const char *user, void *key, s
 /* 1 let in, 0 refuse */
 typedef int32_t (*qioh_authorize_fn)(qioh_channel *channel, const char *identity,
                                      void *user_data, qioh_error *error);
+
+/* A channel of one's own: append-only, struct_size is its size; a member may be NULL: it does
+   nothing, or is NOTSUP.  Members are called on the thread that needs them, with no lock of the
+   channel's held; none waits, each may call any function, close of its own channel too (it ends
+   when the member has returned).  A failure is a code with the error filled in, which comes up
+   unchanged through every layer; what breaks these rules becomes CALLBACK. */
+typedef struct qioh_channel_ops {
+  uint32_t struct_size;
+  uint32_t flags;                              /* 0, or QIOH_OPS_FD_PASS */
+  /* one read: at most what the blocks hold, 0 at the end, AGAIN; at most one at a time; fds, or
+     NULL, is where descriptors that come along are added */
+  int64_t (*readv)(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                   qioh_fdset *fds, qioh_error *error);
+  /* one write: what is accepted, or AGAIN; fds, or NULL, go with the first byte and may be taken
+     out */
+  int64_t (*writev)(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                    qioh_fdset *fds, qioh_error *error);
+  /* once, with no other member running; 0 */
+  int32_t (*close)(void *user_data, qioh_error *error);
+  int32_t (*shutdown)(void *user_data, uint32_t how, qioh_error *error);
+  int64_t (*seek)(void *user_data, int64_t offset, int32_t whence, qioh_error *error);
+  /* how one of IN, OUT is waited for, as qioh_channel_get_poll: 1 ready now; 0 poll *fd for
+     *events, and ask again when it fires; NOTSUP, or no member: wait for qioh_channel_notify */
+  int32_t (*get_poll)(void *user_data, uint32_t condition, int32_t *fd, uint32_t *events,
+                      qioh_error *error);
+  /* sends what is held back: 0, AGAIN */
+  int32_t (*flush)(void *user_data, qioh_error *error);
+  /* exactly once, the last call with user_data, also when making the channel fails */
+  void (*release)(void *user_data);
+} qioh_channel_ops;
 
 /* ---- library [any thread] ---- */
 
@@ -294,6 +327,12 @@ qioh_channel *qioh_channel_new_ws_client(qioh_channel *channel, qioh_options *op
 /* the other end of new_ws_client: its keys, and ws-request: who asks waits for ws_accept */
 qioh_channel *qioh_channel_new_ws_server(qioh_channel *channel, qioh_options *options,
                                          qioh_error *error);
+
+/* a channel of the caller's functions, of which ops is copied; loop, or NULL, is where release is
+   called and whose dispatch notifies: who would wait for the channel there, on that thread, while
+   it has no descriptor, gets BUSY */
+qioh_channel *qioh_channel_new_custom(qioh_loop *loop, const qioh_channel_ops *ops,
+                                      void *user_data, qioh_error *error);
 
 /* ---- life [any thread] ---- */
 
@@ -426,6 +465,12 @@ qioh_ssize qioh_channel_get_peer_address(qioh_channel *channel, char *buf, size_
 /* who is on the other side of a unix socket, as the kernel knew it at connect */
 qioh_status qioh_channel_get_peer_cred(qioh_channel *channel, int32_t *pid, uint32_t *uid,
                                        uint32_t *gid, qioh_error *error);
+
+/* ---- custom and queued channels [any thread]: the side that implements them ---- */
+
+/* transfers in these directions may not wait any more: whoever waits looks again; ERR and HUP
+   mean both; for custom channels without a descriptor, WRONGTYPE where the channel knows itself */
+qioh_status qioh_channel_notify(qioh_channel *channel, uint32_t condition, qioh_error *error);
 
 /* ---- layers [any thread] ---- */
 

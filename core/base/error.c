@@ -116,11 +116,14 @@ void qio_error_set_number(Error **errp, QIOErrorCode code, QIOErrorDomain domain
 {
     int saved_errno = errno;
     va_list args;
+    Error *err;
 
     if (error_wanted(errp)) {
         va_start(args, fmt);
-        error_store(errp, error_make(code, domain, number, error_text(fmt, args)));
+        err = error_make(code, domain, number, error_text(fmt, args));
         va_end(args);
+        err->sys_errno = domain == QIO_ERROR_DOMAIN_ERRNO ? (int)number : 0;
+        error_store(errp, err);
     }
     errno = saved_errno;
 }

@@ -114,6 +114,8 @@ struct QIOChannel {
  *   now.  NULL = the class does not just pass bytes on.
  * @io_bye: one step of the orderly end: what is held back, the word of the end, and the peer's;
  *   results as @io_handshake.
+ * @io_waits_for_itself: whether a thread that now sleeps until the channel is ready would be the
+ *   one that has to make it so; its wait ends BUSY then.  NULL = never.
  */
 struct QIOChannelClass {
     ObjectClass parent;
@@ -146,7 +148,8 @@ struct QIOChannelClass {
     int (*io_bye)(QIOChannel *ioc, Error **errp);
     int (*io_close_step)(QIOChannel *ioc, int64_t deadline_ns, int *fd, int64_t *until_ns);
     int (*io_splice_fd)(QIOChannel *ioc, GIOCondition condition, bool begin);
-    gpointer reserved[2];
+    bool (*io_waits_for_itself)(QIOChannel *ioc);
+    gpointer reserved[1];
 };
 
 /* ---- features and name ---- */

@@ -10,7 +10,7 @@
  * callback of anybody runs here.  Without a descriptor left for the wake-up the thread looks
  * again every 20 ms: running out of descriptors never turns into a failed read.
  */
-#include "channel/channel-priv.h"
+#include "channel/layer.h"
 #include "channel/orphan.h"
 #include "channel/wait-seed.h"
 
@@ -237,6 +237,27 @@ static int poll_as_waiter(QIOWaiter *waiter, struct pollfd *fds, int n, int64_t 
     return r;
 }
 
+/* Whether what is at the bottom says that this thread would sleep in its own way. */
+static bool waits_for_itself(QIOChannel *ioc, Error **errp)
+{
+    QIOChannel *bottom = g_object_ref(ioc);
+    QIOChannel *below;
+    bool itself;
+
+    while ((below = qio_layer_ref_below(bottom))) {
+        g_object_unref(bottom);
+        bottom = below;
+    }
+    itself = qio_channel_class(bottom)->io_waits_for_itself &&
+             qio_channel_class(bottom)->io_waits_for_itself(bottom);
+    g_object_unref(bottom);
+    if (itself) {
+        qio_error_set(errp, QIO_ERROR_BUSY, "this thread is what the channel waits for: it cannot "
+                      "wait for the channel");
+    }
+    return itself;
+}
+
 /* One sleep.  Returns: > 0 conditions, 0 look at the time and go on, -1 */
 static int sleep_once(QIOChannel *ioc, GIOCondition condition, QIOWaiter *waiter,
                       int64_t deadline_ns, bool interruptible, Error **errp)
@@ -282,6 +303,10 @@ static int sleep_until(QIOChannel *ioc, GIOCondition condition, int64_t deadline
         if (ready) {
             break;
         }
+        if (waits_for_itself(ioc, errp)) {
+            ready = -1;
+            break;
+        }
         ready = sleep_once(ioc, condition, &waiter, deadline_ns, interruptible, errp);
         if (ready || (deadline_ns != QIO_NEVER && sys_ms_left(deadline_ns) == 0)) {
             break;
@@ -301,6 +326,9 @@ static int sleep_for_step(QIOChannel *ioc, GIOCondition condition, QIOWaiter *wa
 
     if (atomic_load(&waiter->reason) != 0 || qio_channel_closing(ioc)) {
         qio_channel_set_waiter_error(waiter, errp);
+        return -1;
+    }
+    if (deadline_ns != 0 && waits_for_itself(ioc, errp)) {
         return -1;
     }
     n = watch_fds(ioc, condition, fds);

@@ -61,12 +61,17 @@ def ctype(type_name):
 
 
 def _make_structs():
+    for name in HEADER.structs:
+        STRUCTS[name] = type(name, (ctypes.Structure,), {})
+
+
+def _fill_structs():
     for name, members in HEADER.structs.items():
         fields = []
         for type_name, member, length in members:
             kind = ctype(type_name)
             fields.append((member, kind * length if length else kind))
-        STRUCTS[name] = type(name, (ctypes.Structure,), {'_fields_': fields})
+        STRUCTS[name]._fields_ = fields
 
 
 def _make_callbacks():
@@ -76,6 +81,7 @@ def _make_callbacks():
 
 _make_structs()
 _make_callbacks()
+_fill_structs()
 FUNCTIONS = {function.name: function for function in HEADER.functions}
 lib = ctypes.CDLL(str(LIBRARY))
 for _function in HEADER.functions:

@@ -30,7 +30,14 @@ OPTIONAL = {'options', 'fds'}
 
 def is_optional(function, index):
     return index > 0 and function.parameters[index].name in OPTIONAL or (
-        function.name.startswith('qioh_creds_new_') and index == 0)
+        index == 0 and (function.name.startswith('qioh_creds_new_') or
+                        function.name == 'qioh_channel_new_custom'))
+
+
+def count_releases(function):
+    """How often a call runs or registers a release function."""
+    return [p.type for p in function.parameters].count('qioh_release_fn') + [
+        p.name for p in function.parameters].count('ops')
 
 
 class Scene:
@@ -94,6 +101,10 @@ class Scene:
             return self.ws_channel(function.name)
         if parameter.name == 'b':
             return self.peer
+        if function.name == 'qioh_channel_notify':
+            self.more.append((lib.qioh_channel_unref,
+                              lib.qioh_channel_new_custom(None, self.ops(), 1, None)))
+            return self.more[-1][1]
         if '_new_tls_' in function.name and parameter.type == 'qioh_creds *':
             server = PskServer()
             creds = server.creds if function.name.endswith('server') else psk_client()
@@ -114,7 +125,7 @@ class Scene:
         def count(user_data):
             self.releases += 1
 
-        made = CALLBACKS[type_name](count if type_name == 'qioh_release_fn' else ignore)
+        made = CALLBACKS[type_name](count if 'release' in type_name else ignore)
         self.keep.append(made)
         return made
 
@@ -125,6 +136,13 @@ class Scene:
 
     def iovec(self):
         made = STRUCTS['qioh_iovec'](self.buffer(), 8)
+        self.keep.append(made)
+        return ctypes.pointer(made)
+
+    def ops(self):
+        made = STRUCTS['qioh_channel_ops'](ctypes.sizeof(STRUCTS['qioh_channel_ops']))
+        for member, kind in made._fields_[2:]:
+            setattr(made, member, self.callback(f'qioh_channel_ops.{member}'))
         self.keep.append(made)
         return ctypes.pointer(made)
 
@@ -163,7 +181,7 @@ class Scene:
         if (function.name, parameter.name) in special:
             return special[function.name, parameter.name]
         return {
-            'a_to_b': self.buffer, 'b_to_a': self.buffer,
+            'ops': self.ops, 'a_to_b': self.buffer, 'b_to_a': self.buffer,
             'buf': self.buffer, 'key': lambda: b'name', 'value': lambda: b'x',
             'len': lambda: 8, 'cap': lambda: 4 if 'events' in function.name else 64,
             'iov': self.iovec, 'niov': lambda: 1, 'delims': self.iovec, 'ndelims': lambda: 1,

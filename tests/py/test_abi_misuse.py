@@ -7,7 +7,7 @@ import random
 import pytest
 
 from flat import CONST, FUNCTIONS, is_handle, lib, live, new_error
-from flat_scene import KINDS, Scene, is_optional
+from flat_scene import KINDS, Scene, count_releases, is_optional
 
 random_bits = random.Random(20)
 
@@ -101,7 +101,7 @@ def check_bad_handle(function, index, bad, error, directory):
         loop = scene.handles['qioh_loop *']
         if lib.qioh_loop_wait(loop, 0, None) == 1:
             lib.qioh_loop_dispatch(loop, 0, None)
-        assert scene.releases == [p.type for p in function.parameters].count('qioh_release_fn')
+        assert scene.releases == count_releases(function)
     scene.end()
 
 
