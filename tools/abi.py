@@ -351,7 +351,11 @@ def lint(header, text):
             problems.append(f"{name}: more than 6 arguments")
         for parameter in parameters:
             _lint_type(header, parameter.type, f"{name}, {parameter.name}", problems)
-        if name != "qioh_release_fn" and [p.type for p in parameters[-2:]] != [
+        types = [p.type for p in parameters]
+        if "." in name and types != ["void *"] and [types[0], types[-1]] != [
+                "void *", "qioh_error *"]:
+            problems.append(f"{name}: is (void *user_data, ..., qioh_error *error)")
+        if "." not in name and name != "qioh_release_fn" and types[-2:] != [
                 "void *", "qioh_error *"]:
             problems.append(f"{name}: ends in (void *user_data, qioh_error *error)")
     for name, members in header.structs.items():

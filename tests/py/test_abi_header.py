@@ -159,6 +159,10 @@ PLANTED = {
     '// comment': '// no\nint32_t qioh_thing_id(void);\n',
     'seven arguments': 'typedef int32_t (*qioh_y_fn)(int32_t a, int32_t b, int32_t c, int32_t d, '
                        'int32_t e,\n void *user_data, qioh_error *error);\n',
+    'member without an error': 'typedef struct qioh_x { uint32_t struct_size;\n'
+                               'int32_t (*go)(void *user_data, int32_t a); } qioh_x;\n',
+    'member of another shape': 'typedef struct qioh_x { uint32_t struct_size;\n'
+                               'int32_t (go)(void *user_data, qioh_error *error); } qioh_x;\n',
     'no thread class': '/* ---- other ---- */\n/* says what */\nint32_t qioh_thing_id(void);\n',
     'no comment': 'int32_t qioh_thing_id(void);\n',
 }
