@@ -16,6 +16,7 @@
 %newobject qioh_channel_new_tls_server;
 %newobject qioh_channel_new_ws_client;
 %newobject qioh_channel_new_ws_server;
+%newobject qioh_channel_new_queued;
 %newobject qioh_channel_new_custom;
 %newobject qioh_channel_ref;
 %delobject qioh_channel_unref;

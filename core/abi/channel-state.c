@@ -7,6 +7,7 @@
  * child the descriptor of an inherited channel can still be looked at and taken.
  */
 #include "abi/custom.h"
+#include "abi/queued.h"
 #include "base/sys.h"
 
 #include <string.h>
@@ -296,6 +297,7 @@ int32_t abi_channel_kind(QIOChannel *ioc)
         { TYPE_QIO_CHANNEL_TLS, QIOH_CHANNEL_TLS, 0 },
         { TYPE_QIO_CHANNEL_WEBSOCK, QIOH_CHANNEL_WEBSOCKET, 0 },
         { TYPE_ABI_CUSTOM, QIOH_CHANNEL_CUSTOM, 0 },
+        { TYPE_ABI_QUEUED, QIOH_CHANNEL_QUEUED, 0 },
     };
     int32_t kind = QIOH_CHANNEL_OTHER;
 

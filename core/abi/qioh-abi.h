@@ -128,14 +128,15 @@ enum {                                         /* WebSocket opcodes */
 enum {                                         /* flags of qioh_channel_ops */
   QIOH_OPS_FD_PASS = 1                         /* readv and writev take descriptors along */
 };
+enum { QIOH_QUEUED_ROOM = 65536 };             /* bytes a queued channel holds, each way */
 enum {                                         /* kinds of events */
   QIOH_EV_NONE = 0,
   QIOH_EV_WATCH = 1,
   QIOH_EV_TASK = 2,
   QIOH_EV_TIMER = 3,
   QIOH_EV_ACCEPT = 4,
-  QIOH_EV_CUSTOM_READ = 5,
-  QIOH_EV_CUSTOM_WRITE = 6,
+  QIOH_EV_CUSTOM_READ = 5,                     /* a reader wants bytes: push */
+  QIOH_EV_CUSTOM_WRITE = 6,                    /* a writer's bytes wait, or its end: pull */
   QIOH_EV_RELEASED = 7,                        /* the last event with this cookie */
   QIOH_EV_DISPATCH = 8                         /* callbacks are due: call dispatch */
 };
@@ -160,7 +161,7 @@ typedef struct qioh_iovec {                    /* the layout of struct iovec */
 typedef struct qioh_event {                    /* struct_size of the first is the stride */
   uint32_t struct_size;
   uint32_t kind;
-  uint32_t condition;                          /* WATCH */
+  uint32_t condition;                          /* WATCH, CUSTOM_WRITE */
   int32_t status;                              /* TASK: its result */
   uint64_t cookie;
   uint64_t bytes;                              /* CUSTOM_READ, _WRITE: wanted, waiting */
@@ -327,6 +328,10 @@ qioh_channel *qioh_channel_new_ws_client(qioh_channel *channel, qioh_options *op
 /* the other end of new_ws_client: its keys, and ws-request: who asks waits for ws_accept */
 qioh_channel *qioh_channel_new_ws_server(qioh_channel *channel, qioh_options *options,
                                          qioh_error *error);
+/* a channel that this program implements without a callback: what its reader and its writer ask
+   for comes as events of the loop, with the cookie; the section on queued channels says the rest;
+   keep a reference for the side that answers */
+qioh_channel *qioh_channel_new_queued(qioh_loop *loop, uint64_t cookie, qioh_error *error);
 
 /* a channel of the caller's functions, of which ops is copied; loop, or NULL, is where release is
    called and whose dispatch notifies: who would wait for the channel there, on that thread, while
@@ -547,6 +552,28 @@ qioh_status qioh_channel_wait_exit(qioh_channel *channel, int32_t timeout_ms,
                                    int32_t *exit_status, int32_t *signum, qioh_error *error);
 /* the read end of its standard error, once; NOTSUP unless the key stderr was pipe */
 qioh_channel *qioh_channel_take_stderr(qioh_channel *channel, qioh_error *error);
+
+/* ---- queued channels, the side that answers [any thread]: WRONGTYPE on channels of another kind.
+   CUSTOM_READ: a read found nothing, or somebody waits to read; bytes = how much it asked for (the
+   whole room when it did not say).  CUSTOM_WRITE: bytes wait to be pulled; condition HUP: the
+   writer is done (shutdown), NVAL: the channel is closed, which comes once; RELEASED ends it.
+   An event is told once, until it was answered: the next CUSTOM_READ comes after a push that was
+   read up, the next CUSTOM_WRITE after a pull.  Each way holds QIOH_QUEUED_ROOM bytes, so a writer
+   that nobody pulls from would block, and so would a push.  Blocking in a read, a write or a wait
+   is BUSY on the thread that serves the loop (who last dispatched it or took its events; before
+   that, the only thread there is).  When the loop is closed, both sides get CLOSED ---- */
+
+/* bytes for the reader, copied: how many there was room for, from 1; AGAIN when there is none,
+   until the next CUSTOM_READ; INVAL after the end; SYSTEM (EPIPE) after the reader's shutdown */
+qioh_ssize qioh_channel_push(qioh_channel *channel, const void *buf, size_t len,
+                             qioh_error *error);
+/* nothing follows what was pushed: 0 is the end of the stream, a code is what reads fail with from
+   then on, with the message (NULL: the code's name); once */
+qioh_status qioh_channel_push_end(qioh_channel *channel, qioh_status code, const char *message,
+                                  qioh_error *error);
+/* bytes of the writer: how many; AGAIN when none wait; 0 when all were pulled and none can follow:
+   after its shutdown, and after a close, where what was written before still comes */
+qioh_ssize qioh_channel_pull(qioh_channel *channel, void *buf, size_t len, qioh_error *error);
 
 /* ---- listen [any thread] ---- */
 

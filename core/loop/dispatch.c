@@ -10,6 +10,8 @@
  */
 #include "loop/context.h"
 
+#include <sys/single_threaded.h>
+
 int qio_loop_begin(AioContext *ctx, Error **errp)
 {
     pthread_mutex_lock(&ctx->lock);
@@ -25,6 +27,7 @@ int qio_loop_begin(AioContext *ctx, Error **errp)
         return -1;
     }
     atomic_store(&ctx->dispatcher, qio_loop_this_thread());
+    atomic_store_explicit(&ctx->server, qio_loop_this_thread(), memory_order_relaxed);
     ctx->broken = false;
     qio_aio_context_ref(ctx);
     qio_loop_drop_reported(ctx);
@@ -50,6 +53,13 @@ void qio_loop_break(AioContext *ctx)
 bool qio_loop_is_dispatching(AioContext *ctx)
 {
     return atomic_load(&ctx->dispatcher) == qio_loop_this_thread();
+}
+
+bool qio_loop_is_served_here(AioContext *ctx)
+{
+    const void *server = atomic_load_explicit(&ctx->server, memory_order_relaxed);
+
+    return server ? server == qio_loop_this_thread() : __libc_single_threaded != 0;
 }
 
 int64_t qio_loop_deadline_ns(int timeout_ms)

@@ -158,5 +158,8 @@ void qio_loop_let_go(AioContext *ctx);
 
 /* True on the thread that is dispatching ctx right now. */
 bool qio_loop_is_dispatching(AioContext *ctx);
+/* True on the thread that dispatches ctx or takes its events, by who did so last; before anybody
+ * has, where there is only one thread.  Who sleeps there sleeps for ever if the loop has to act. */
+bool qio_loop_is_served_here(AioContext *ctx);
 
 #endif

@@ -47,6 +47,7 @@ TEXTS = {
             b'ws-protocol', b'path', b'version', b'nmae', b'', b'\x1b[2J', b'k' * 3000],
     'value': [b'', b'on', b'0', b'1', b'0.001', b'all', b'messages', b'/chat', b'A=b', b'null', b'\n\t\x80', b'v' * 3000],
     'mode': [b'r', b'w', b'rw', b'a', b'', b'x\x07', b'm' * 1000],
+    'message': [b'', b'it broke', b'\xff\n', b'm' * 1000],
     'reason': [b'', b'why', b'r' * 200, b'\xff\n'],
     'protocol': [b'', b'binary', b'a b', b'p' * 3000],
     'label': [b'EXPORTER-x', b'', b'l' * 5000, b'\n'],

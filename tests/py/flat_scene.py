@@ -91,6 +91,13 @@ class Scene:
             send(pair.client, b'a message')
         return pair.server
 
+    def queued_channel(self):
+        """One whose writer has written."""
+        channel = lib.qioh_channel_new_queued(self.loop_of_watch, 8, None)
+        self.more.append((lib.qioh_channel_unref, channel))
+        assert lib.qioh_channel_try_write(channel, b'written', 7, None) == 7
+        return channel
+
     def special_handle(self, function, parameter):
         """Where the scene's one handle of that kind will not do; None: it does."""
         if parameter.type == 'qioh_channel *' and (
@@ -99,6 +106,8 @@ class Scene:
             return self.tls_channel()
         if parameter.type == 'qioh_channel *' and function.name.startswith('qioh_channel_ws_'):
             return self.ws_channel(function.name)
+        if function.name in ('qioh_channel_push', 'qioh_channel_push_end', 'qioh_channel_pull'):
+            return self.queued_channel()
         if parameter.name == 'b':
             return self.peer
         if function.name == 'qioh_channel_notify':
@@ -200,7 +209,8 @@ class Scene:
             'signum': (lambda: 0) if parameter.type == 'int32_t' else self.buffer,
             'opcode': self.buffer if parameter.type == 'uint32_t *' else lambda: 2,
             'fin': self.buffer, 'reason': lambda: b'why', 'protocol': lambda: None,
-            'http_status': lambda: 404, 'server': lambda: 0, 'label': lambda: b'EXPORTER-x', 'context': self.buffer,
+            'http_status': lambda: 404, 'server': lambda: 0, 'label': lambda: b'EXPORTER-x',
+            'message': lambda: b'it broke', 'context': self.buffer,
             'context_len': lambda: 8, 'index': lambda: 0, 'cookie': lambda: 7, 'user_data': lambda: 1,
             'after_ms': lambda: 100000, 'every_ms': lambda: 0, 'main_context': self.main_context,
         }[parameter.name]()
