@@ -1,0 +1,3 @@
+module example.org/libqio/threads
+
+go 1.19
