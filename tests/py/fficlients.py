@@ -140,7 +140,7 @@ def compile_program(program):
         return
     folder.mkdir(parents=True, exist_ok=True)
     if source.suffix == '.ml':          # whose compiler leaves files beside the source
-        source = shutil.copy(source, folder)
+        source = pathlib.Path(shutil.copy(source, folder))
     done = run(program.compiler, cwd=source.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     made.touch()

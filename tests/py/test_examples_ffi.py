@@ -4,7 +4,7 @@
 import pytest
 
 import qio
-from fficlients import LANGUAGES, make_ready, run, serve
+from fficlients import EXAMPLES, LANGUAGES, make_ready, run, serve
 from pki import PSK_USER
 from rigs import in_thread
 
@@ -30,6 +30,10 @@ def file(tmp_path):
     path = tmp_path / 'file'
     path.write_text('the first line\nanother\n', encoding='ascii')
     return path
+
+
+def test_every_language_is_here():
+    assert {path.parent.name for path in EXAMPLES.glob('*/[Tt]alk.*')} == set(LANGUAGES)
 
 
 def test_talks_over_a_unix_socket_and_passes_a_file(language, tmp_path, file):
