@@ -147,6 +147,9 @@ void qio_loop_struct_unref(AioContext *ctx)
         return;
     }
     g_ptr_array_free(ctx->reported, TRUE);
+    if (ctx->spare_reported) {
+        g_ptr_array_free(ctx->spare_reported, TRUE);
+    }
     g_ptr_array_free(ctx->timers, TRUE);
     g_hash_table_destroy(ctx->by_fd);
     g_hash_table_destroy(ctx->handlers);

@@ -141,6 +141,7 @@ struct AioContext {
     GQueue asks_internal;
     GQueue releases_internal;
     GPtrArray *reported;            /* what the last qio_loop_next() lent out */
+    GPtrArray *spare_reported;      /* an empty one, or NULL */
     QIOLoopDeferred *deferred, **deferred_end;
 
     QIOLoopSlot *slots;

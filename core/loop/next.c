@@ -24,7 +24,8 @@ void qio_loop_drop_reported(AioContext *ctx)
     if (!lent->len) {
         return;
     }
-    ctx->reported = g_ptr_array_new();
+    ctx->reported = ctx->spare_reported ? ctx->spare_reported : g_ptr_array_new();
+    ctx->spare_reported = NULL;
     pthread_mutex_unlock(&ctx->lock);
     for (guint i = 0; i < lent->len; i++) {
         QIOLoopWatch *watch = lent->pdata[i];
@@ -37,7 +38,13 @@ void qio_loop_drop_reported(AioContext *ctx)
         qio_loop_watch_unref(watch);
     }
     pthread_mutex_lock(&ctx->lock);
-    g_ptr_array_free(lent, TRUE);
+    /* One is kept: to make one for each turn costs more than the turn's own work. */
+    if (ctx->spare_reported) {
+        g_ptr_array_free(lent, TRUE);
+        return;
+    }
+    lent->len = 0;
+    ctx->spare_reported = lent;
 }
 
 static gint compare_reports(gconstpointer a, gconstpointer b, gpointer opaque)
