@@ -429,6 +429,13 @@ int qiol_get_token(lua_State *L)
     return 1;
 }
 
+void qiol_push_state(lua_State *L)
+{
+    qiol_rawgetp(L, &ctx_key);
+    qiol_rawgetp(L, &kinds[QIOL_CHANNEL]);
+    qiol_rawgetp(L, &cache_key);
+}
+
 /* ---- opening ---- */
 
 void qiol_open_state(lua_State *L)

@@ -14,8 +14,6 @@
 #include <unistd.h>
 #include "qio_core_rt.h"
 
-#define EVENT_BATCH 64
-
 /* ---- the loop ---- */
 
 static void set_int(lua_State *L, int table, int at, int64_t value)
@@ -24,13 +22,28 @@ static void set_int(lua_State *L, int table, int at, int64_t value)
     lua_rawseti(L, table, at);
 }
 
-/*
- * next_events(loop, t, timeout_ms): fills t with kind, cookie, condition, object of each event
- * (false for an object that is gone or that Lua does not know) and returns their number.
- */
+void qiol_tell(lua_State *L, int table, int index, const qioh_event *ev)
+{
+    const void *object = ev->kind == QIOH_EV_ACCEPT ? (void *)ev->listener : (void *)ev->channel;
+    int top = lua_gettop(L), at = 4 * index;
+
+    set_int(L, table, at + 1, ev->kind);
+    set_int(L, table, at + 2, (int64_t)ev->cookie);
+    set_int(L, table, at + 3, ev->condition);
+    if (object) {
+        qiol_push_known(L, object);
+    }
+    if (!object || lua_isnil(L, -1)) {
+        lua_pushboolean(L, 0);
+    }
+    lua_rawseti(L, table, at + 4);
+    lua_settop(L, top);
+}
+
+/* next_events(loop, t, timeout_ms): how many events, four values each in t: see qiol_tell. */
 static int next_events(lua_State *L)
 {
-    qioh_event events[EVENT_BATCH];
+    qioh_event events[QIOL_EVENTS];
     qioh_error error = { .struct_size = sizeof error };
     qioh_loop *loop = qiol_check(L, 1, QIOL_LOOP);
     int64_t timeout_ms = qiol_toint(L, 3);
@@ -40,26 +53,12 @@ static int next_events(lua_State *L)
     luaL_argcheck(L, timeout_ms >= -1 && timeout_ms <= INT32_MAX, 3, "milliseconds or -1 expected");
     qiol_cb_drain(L);
     events[0].struct_size = sizeof events[0];
-    n = qioh_loop_next_events(loop, events, EVENT_BATCH, (int32_t)timeout_ms, &error);
+    n = qioh_loop_next_events(loop, events, QIOL_EVENTS, (int32_t)timeout_ms, &error);
     if (n < 0) {
         return n == QIOH_E_AGAIN ? qiol_again(L) : qiol_fail(L, &error);
     }
     for (int i = 0; i < n; i++) {
-        const qioh_event *ev = &events[i];
-        const void *object = ev->kind == QIOH_EV_ACCEPT ? (void *)ev->listener
-                                                        : (void *)ev->channel;
-
-        set_int(L, 2, 4 * i + 1, ev->kind);
-        set_int(L, 2, 4 * i + 2, (int64_t)ev->cookie);
-        set_int(L, 2, 4 * i + 3, ev->condition);
-        if (object) {
-            qiol_push_known(L, object);
-        }
-        if (!object || lua_isnil(L, -1)) {
-            lua_pushboolean(L, 0);
-        }
-        lua_rawseti(L, 2, 4 * i + 4);
-        lua_settop(L, 3);
+        qiol_tell(L, 2, i, &events[i]);
     }
     lua_pushinteger(L, n);
     return 1;
@@ -82,36 +81,26 @@ static int check_direction(lua_State *L, int index)
 }
 
 /*
- * arm(loop, object, direction): makes sure that a queued watch stands for it; its events have
- * the direction as cookie.  The watch lives in the object's box, so that it goes with it: a
- * watch that outlived the box would keep the descriptor open.  The read side waits for MORE:
- * who waits has looked at what is read ahead already.
+ * Makes sure that a queued watch stands for it; its events have the direction as cookie.  The
+ * watch lives in the object's box, so that it goes with it: a watch that outlived the box would
+ * keep the descriptor open.  The read side waits for MORE: who waits has looked at what is read
+ * ahead already.
  */
-static int arm(lua_State *L)
+bool qiol_arm(qioh_loop *loop, qiol_ud *u, int direction, qioh_error *error)
 {
-    qioh_error error = { .struct_size = sizeof error };
-    qioh_loop *loop = qiol_check(L, 1, QIOL_LOOP);
-    qiol_ud *u = check_pollable(L, 2);
-    int direction = check_direction(L, 3);
     qioh_watch **standing = &u->standing[direction - 1];
 
     if (!*standing) {
         *standing = u->kind == QIOL_LISTENER
-            ? qioh_watch_new_listener_queued(loop, u->h, (uint64_t)direction, &error)
+            ? qioh_watch_new_listener_queued(loop, u->h, (uint64_t)direction, error)
             : qioh_watch_new_queued(loop, u->h, direction == 1 ? QIOH_MORE : QIOH_OUT,
-                                    (uint64_t)direction, &error);
+                                    (uint64_t)direction, error);
     }
-    if (!*standing) {
-        return qiol_fail(L, &error);
-    }
-    lua_pushboolean(L, 1);
-    return 1;
+    return *standing != NULL;
 }
 
-static int disarm(lua_State *L)
+void qiol_disarm(qiol_ud *u, int direction)
 {
-    qiol_ud *u = check_pollable(L, 1);
-    int direction = check_direction(L, 2);
     qioh_watch *watch = u->standing[direction - 1];
 
     u->standing[direction - 1] = NULL;
@@ -119,6 +108,28 @@ static int disarm(lua_State *L)
         qioh_watch_remove(watch, NULL);
         qioh_watch_unref(watch);
     }
+}
+
+/* arm(loop, object, direction) */
+static int arm(lua_State *L)
+{
+    qioh_error error = { .struct_size = sizeof error };
+    qioh_loop *loop = qiol_check(L, 1, QIOL_LOOP);
+    qiol_ud *u = check_pollable(L, 2);
+
+    if (!qiol_arm(loop, u, check_direction(L, 3), &error)) {
+        return qiol_fail(L, &error);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* disarm(object, direction) */
+static int disarm(lua_State *L)
+{
+    qiol_ud *u = check_pollable(L, 1);
+
+    qiol_disarm(u, check_direction(L, 2));
     return 0;
 }
 
@@ -410,6 +421,7 @@ void qiol_push_errno(lua_State *L)
 
 const luaL_Reg qiol_functions[] = {
     { "next_events", next_events },
+    { "scheduler", qiol_scheduler },
     { "arm", arm },
     { "disarm", disarm },
     { "loop_dispatch", loop_dispatch },

@@ -38,12 +38,18 @@ typedef struct qiol_ud {
     void *h;
     int kind;
     bool layer;                 /* a channel that may hold back what it accepted */
+    bool taken[2];              /* a task waits in the general way: read, write */
+    uint8_t misses;             /* reads in a row that found nothing at once */
     struct qiol_ud *next;
     struct qiol_ud **link;      /* what points here; NULL = off the context's list */
     qioh_watch *standing[2];    /* channel, listener: the scheduler's watches, read and write */
+    lua_State *reader;          /* the task parked in a read (qio_core_task.c), of `want` bytes */
+    size_t want;
 } qiol_ud;
 
 typedef struct qiol_cb qiol_cb;
+
+#define QIOL_EVENTS 64
 
 /*
  * One for each Lua state.  It outlives the state while callbacks are registered.
@@ -57,6 +63,14 @@ typedef struct qiol_ctx {
     qiol_cb *queue;
     qiol_cb **queue_tail;
     qiol_ud *boxes;
+    /* the scheduler's (qio_core_task.c) */
+    lua_State *running;         /* the task's coroutine that runs; NULL = none */
+    bool parked;                /* it has just been parked in a read */
+    int streak;                 /* operations since it was resumed */
+    int urgent;                 /* cancels that wait for the next wait of a task */
+    qioh_loop *loop;            /* borrowed; may be stale */
+    int event, events_end;      /* what is left of the batch */
+    qioh_event events[QIOL_EVENTS];
 } qiol_ctx;
 
 /* ---- qio_core_box.c: context and boxes ---- */
@@ -79,6 +93,9 @@ bool qiol_holds_back(const qiol_ud *u);
 void qiol_push_known(lua_State *L, const void *token);
 
 void qiol_open_state(lua_State *L);             /* once for each state */
+/* Pushes what closures of the scheduler hold: a pointer to the context, NULL once the state
+ * closes; the metatable of channels; the table from token to box. */
+void qiol_push_state(lua_State *L);
 const char *qiol_typename(lua_State *L, int index);     /* in the words of our errors */
 int qiol_get_methods(lua_State *L);
 int qiol_is_channel(lua_State *L);
@@ -136,7 +153,25 @@ int32_t qiol_psk_fn(qioh_creds *creds, const char *user, void *key, size_t cap, 
 extern const luaL_Reg qiol_functions[];
 void qiol_push_errno(lua_State *L);
 
+/* Puts kind, cookie, condition and object (false for one that is gone or that Lua does not know)
+ * of the event with this index (from 0) into the table. */
+void qiol_tell(lua_State *L, int table, int index, const qioh_event *ev);
+/* The scheduler's standing watch of a channel or listener; direction: 1 read, 2 write. */
+bool qiol_arm(qioh_loop *loop, qiol_ud *u, int direction, qioh_error *error);
+void qiol_disarm(qiol_ud *u, int direction);
+
+/* ---- qio_core_task.c ---- */
+
+int qiol_scheduler(lua_State *L);
+
 /* ---- 5.1 ---- */
+
+/* Lua 5.1 and 5.2 cannot tell; LuaJIT, which says 5.1, can. */
+#if LUA_VERSION_NUM >= 503 || defined(LUA_LJDIR)
+#define qiol_is_yieldable(L) lua_isyieldable(L)
+#else
+#define qiol_is_yieldable(L) false
+#endif
 
 #if LUA_VERSION_NUM < 502 && !defined(lua_rawlen)
 #define lua_rawlen(L, i) lua_objlen(L, (i))

@@ -23,6 +23,8 @@ local requests = sched.requests
 local readers, writers = sched.waiting[READ], sched.waiting[WRITE]
 local streak = sched.streak
 local try_read, try_write = core.channel_try_read, core.try_write
+local hot_read, hot_write, read_again = sched.hot.read, sched.hot.write, sched.hot.read_again
+local answer_key = sched.hot.key
 local get_timeout = core.channel_get_timeout
 
 local CHUNK = 65536                     -- what read() asks for
@@ -139,10 +141,7 @@ local FORMATS = {
 }
 local FORMATS_TEXT = '"l", "L", "a" or a number'
 
---- Reads up to max bytes as soon as there are any (65536 by default), a line without ("l") or
--- with ("L") its end, or all there is until the end ("a", which may be "").
--- At the end of the stream: nil, "closed", -18.
-function Channel:read(what)
+local function read_generally(self, what)
   check_channel(self, "read")
   if what == nil then return read_some(self, CHUNK) end
   if type(what) == "number" then
@@ -153,6 +152,17 @@ function Channel:read(what)
     return read_some(self, what)
   end
   return check.choice(what, 1, "read", FORMATS, FORMATS_TEXT)(self)
+end
+
+--- Reads up to max bytes as soon as there are any (65536 by default), a line without ("l") or
+-- with ("L") its end, or all there is until the end ("a", which may be "").
+-- At the end of the stream: nil, "closed", -18.
+function Channel:read(what)
+  local key, data, msg, code = hot_read(self, what)
+  while key ~= answer_key do key, data, msg, code = read_again(self) end
+  if data then return data end
+  if data == nil then return nil, msg, code end
+  return read_generally(self, what)
 end
 
 --- Reads n bytes, no fewer; at the end before that nil, "closed", -18, and what there was can
@@ -258,8 +268,9 @@ local function push_out(self, deadline)
 end
 
 -- All of data (a string or a block): true, or nil, message, code, how many bytes went.
-local function write_all(self, data, deadline)
-  local size, sent = #data, 0
+local function write_all(self, data, deadline, sent)
+  local size = #data
+  sent = sent or 0
   repeat
     local n, msg, code = attempt(self, WRITE, deadline, try_write, data, sent)
     if not n then return nil, msg, code, sent end
@@ -283,17 +294,17 @@ local function writable(value, index, method)
   return value
 end
 
---- Writes all of its arguments (strings, numbers, qio.bytes) and returns the channel; on failure
--- nil, message, code, bytes written.
-function Channel:write(...)
+-- before: how much of a single string is gone already.
+local function write_generally(before, self, ...)
   check_channel(self, "write")
   local first, count = ..., select("#", ...)
   if count == 1 and type(first) == "string" then
-    local ok, msg, code, sent = write_all(self, first)
+    local ok, msg, code, sent = write_all(self, first, nil, before)
     if ok then return self end
     return nil, msg, code, sent
   end
-  local data, before = { ... }, 0
+  local data = { ... }
+  before = 0
   for i = 1, count do data[i] = writable(data[i], i, "write") end
   local deadline = deadline_of(self)
   for i = 1, count do
@@ -302,6 +313,15 @@ function Channel:write(...)
     before = before + #data[i]
   end
   return self
+end
+
+--- Writes all of its arguments (strings, numbers, qio.bytes) and returns the channel; on failure
+-- nil, message, code, bytes written.
+function Channel:write(...)
+  local done, msg, code, sent = hot_write(self, ...)
+  if done then return done end
+  if done == nil then return nil, msg, code, sent or 0 end
+  return write_generally(msg, self, ...)
 end
 
 -- ---- descriptors ----

@@ -20,8 +20,8 @@ local TIMEOUT, CANCELLED, CALLBACK = errno.TIMEOUT, errno.CANCELLED, errno.CALLB
 local EV_WATCH, EV_TIMER, EV_ACCEPT = core.EV_WATCH, core.EV_TIMER, core.EV_ACCEPT
 local EV_TASK, EV_DISPATCH = core.EV_TASK, core.EV_DISPATCH
 local NVAL, MORE, OUT = core.NVAL, core.MORE, core.OUT
-local arm, disarm, next_events, now = core.arm, core.disarm, core.next_events, core.now
-local running, resume = coroutine.running, coroutine.resume
+local arm, disarm, now = core.arm, core.disarm, core.now
+local running = coroutine.running
 local co_status, isyieldable = coroutine.status, coroutine.isyieldable
 -- In Lua 5.1 false where it cannot; everywhere else `current` knows.
 local yield = (isyieldable or rawget(_G, "jit")) and coroutine.yield or core.yield
@@ -35,6 +35,7 @@ end
 
 local READ, WRITE = 1, 2
 local UNABLE = {}                               -- a task that Lua 5.1 cannot suspend here
+local ROUNDS = 100
 
 local sched = { READ = READ, WRITE = WRITE }
 
@@ -51,8 +52,11 @@ local last_cookie = 2                           -- 1 and 2 are the directions
 local turning, dispatching = 0, false
 local used, quitting, hosted = false, false, false
 local waiter_fn                                 -- setwaiter's function
-local streak = { 0, most = 128 }                -- operations since the last turn; see sched.pass
+-- [1]: operations since the last turn, see sched.pass; [2]: not nil, something is to be done.
+local streak = { 0, nil, most = 128 }
 sched.streak = streak
+local hot                                       -- what qio_core_task.c does, see there
+local urgent = 0                                -- cancels that wait for the next wait
 
 local Task = {}
 Task.__index = Task
@@ -114,6 +118,7 @@ end
 local function wake(w, ok, msg, code)
   if w.woken then return end
   w.woken, w.ok, w.msg, w.code = true, ok, msg, code
+  streak[2] = true
   if w.co then
     tail = tail + 1
     ready[tail] = w
@@ -125,8 +130,17 @@ local function pack(...)
   return { n = select("#", ...), ... }
 end
 
+-- A cancel that no wait has told of yet: meanwhile every wait comes by here.
+local function set_cancelling(task, flag)
+  if (task.cancelling or false) == flag then return end
+  task.cancelling = flag
+  urgent = urgent + (flag and 1 or -1)
+  hot.urgent(urgent)
+end
+
 local function finish(task, state, results)
-  alive = alive - 1
+  alive, streak[2] = alive - 1, true
+  set_cancelling(task, false)
   tasks[task.co] = nil
   task.co, task.fn, task.args = nil, nil, nil
   task.state, task.results = state, results
@@ -135,8 +149,9 @@ local function finish(task, state, results)
   if task.nursery then task.ended(task.nursery, task) end
 end
 
-local function after_resume(task, ok, ...)
-  local co = task.co
+local function after_resume(co, ok, ...)
+  local task = tasks[co]
+  if not task then return end                   -- somebody else has resumed it to its end
   if co_status(co) ~= "dead" then
     -- A plain coroutine.yield() lets the others go on.
     if not task.suspended then wake(task, true) end
@@ -161,16 +176,24 @@ local function run_task(task)
       finish(task, "cancelled", pack(nil, "cancelled", CANCELLED))
       return
     end
-    after_resume(task, resume(task.co, unpack(args, 1, args.n)))
-  else
+    hot.resume(task.co, unpack(args, 1, args.n))
+  elseif task.parked then
+    task.parked, task.woken = false, false
+    hot.answer(task.co, nil, task.msg, task.code)
+  elseif task.co then
     if not task.suspended then task.woken = false end
-    after_resume(task, resume(task.co))
+    hot.resume(task.co)
   end
 end
 
+-- Who waits for what is in here; a task parked by qio_core_task.c as its coroutine.
+sched.waiting = waiting
+hot = core.scheduler(waiting[READ], streak, after_resume)
+sched.hot = hot
+
 -- ---- one turn of the loop ----
 
-local batch = {}
+local batches = {}                              -- one for each turn that is under way
 
 local function handle_event(kind, cookie, condition, object)
   if cookie > WRITE then
@@ -199,18 +222,21 @@ local function dispatch()
   return true
 end
 
-local function poll(timeout_ms)
+local function poll(timeout_ms, rounds)
   if waiter_fn and timeout_ms ~= 0 then
     waiter_fn(core.loop_get_fd(loop), timeout_ms > 0 and timeout_ms / 1000 or nil)
     timeout_ms = 0
   end
-  local n, msg, code = next_events(loop, batch, timeout_ms)
+  local batch = batches[turning] or {}
+  batches[turning] = batch
+  streak[2] = nil
+  local n, msg, code = hot.turn(loop, batch, timeout_ms, rounds)
   if not n then
     -- A signal: back to the caller, which may be interrupted before it comes again.
     if code == INTR then return 0 end
     return nil, msg, code
   end
-  local due = false
+  local due, served = false, msg
   for i = 1, 4 * n, 4 do
     if batch[i] == EV_DISPATCH then
       due = true
@@ -224,11 +250,11 @@ local function poll(timeout_ms)
     ok, msg, code = dispatch()
     if not ok then return nil, msg, code end
   end
-  return n
+  return n + served
 end
 
-local function turn_body(timeout_ms)
-  local n, msg, code = poll(timeout_ms)
+local function turn_body(timeout_ms, rounds)
+  local n, msg, code = poll(timeout_ms, rounds)
   -- Those that are ready now; who makes itself ready again lets the events have a turn.
   local last = tail
   while head <= last and head <= tail do
@@ -242,15 +268,15 @@ local function turn_body(timeout_ms)
   return n, msg, code
 end
 
--- Waits up to timeout_ms for events and runs the tasks that are ready.  Returns how much
--- happened, or nil, message, code.  The interpreter's Ctrl-C raises at the first instruction
+-- Waits up to timeout_ms for events and runs the tasks that are ready; rounds: how often, while
+-- that is all (see qio_core_task.c).  Returns how much happened, or nil, message, code.  The interpreter's Ctrl-C raises at the first instruction
 -- after a call into C, so the state is put right outside a pcall.
-local function turn(timeout_ms)
+local function turn(timeout_ms, rounds)
   local made, why, number = get_loop()
   if not made then return nil, why, number end
   if head <= tail then timeout_ms = 0 end
   turning = turning + 1
-  local ok, n, msg, code = pcall(turn_body, timeout_ms)
+  local ok, n, msg, code = pcall(turn_body, timeout_ms, timeout_ms < 0 and rounds or 1)
   turning = turning - 1
   if not ok then
     dispatching = false
@@ -274,7 +300,7 @@ end
 
 local function suspend_task(task, deadline)
   if task.cancelling then
-    task.cancelling = false
+    set_cancelling(task, false)
     return nil, "cancelled", CANCELLED
   end
   local cookie, timer
@@ -302,7 +328,7 @@ end
 
 local function turn_until(w, deadline)
   while not w.woken do
-    local n, msg, code = turn(deadline and milliseconds_until(deadline) or -1)
+    local n, msg, code = turn(deadline and milliseconds_until(deadline) or -1, ROUNDS)
     if not n then return nil, msg, code end
     if not w.woken and deadline and now() >= deadline then return nil, "timeout", TIMEOUT end
   end
@@ -312,7 +338,9 @@ end
 -- Until wake(w, ...) or the deadline (a time of core.now(), or nil or false); meanwhile w is in
 -- slots[key].
 local function suspend(w, slots, key, deadline)
+  local direction = slots == waiting[READ] and READ or slots == waiting[WRITE] and WRITE
   slots[key] = w
+  if direction then hot.take(key, direction, true) end
   local ok, msg, code
   if w.co then
     ok, msg, code = suspend_task(w, deadline)
@@ -321,10 +349,12 @@ local function suspend(w, slots, key, deadline)
     fine, ok, msg, code = pcall(turn_until, w, deadline)
     if not fine then
       slots[key] = nil
+      if direction then hot.take(key, direction, false) end
       error(ok, 0)
     end
   end
   slots[key] = nil
+  if direction then hot.take(key, direction, false) end
   if ok == UNABLE then
     error("cannot wait here: Lua 5.1 suspends no task inside of pcall, the iterator of a for, " ..
           "or a metamethod", 0)
@@ -369,9 +399,6 @@ function sched.wait(object, direction, deadline)
   if not ok then return nil, msg, code end
   return suspend(w, slots, object, deadline)
 end
-
--- Who waits for the object in each direction, for a look before a transfer.
-sched.waiting = waiting
 
 -- An error at the line of the user's code; level: where that is, counted from the caller (1).
 -- Plain Lua 5.1 counts a tail call as a level.
@@ -490,8 +517,11 @@ function Task:cancel()
   if self.results then return false end
   if self.suspended and not self.woken then
     wake(self, nil, "cancelled", CANCELLED)
+  elseif not self.woken and hot.cancel(self.co) then
+    self.parked = true
+    wake(self, nil, "cancelled", CANCELLED)
   else
-    self.cancelling = true
+    set_cancelling(self, true)
   end
   return true
 end
@@ -499,6 +529,7 @@ end
 -- "ready" "running" "waiting" "done" "failed" "cancelled"
 function Task:status()
   check_task(self, "status")
+  if self.state == "running" and hot.parked(self.co) then return "waiting" end
   return self.state
 end
 
@@ -519,7 +550,7 @@ function sched.run()
   check_driver("qio.run")
   quitting = false
   while alive > 0 and not quitting do
-    local n, msg, code = turn(-1)
+    local n, msg, code = turn(-1, ROUNDS)
     if not n then return nil, msg, code end
   end
   return true
@@ -530,7 +561,7 @@ function sched.run_loop()
   check_driver("loop:run")
   quitting = false
   while not quitting do
-    local n, msg, code = turn(-1)
+    local n, msg, code = turn(-1, ROUNDS)
     if not n then return nil, msg, code end
   end
   return true
@@ -545,7 +576,7 @@ function sched.step(seconds)
 end
 
 function sched.quit()
-  quitting = true
+  quitting, streak[2] = true, true
   if loop then core.loop_wakeup(loop) end
   return true
 end
