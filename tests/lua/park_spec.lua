@@ -144,7 +144,10 @@ describe("a parked read", function()
     -- After some waits in a row the next is taken for granted, and then looked at again.
     local sent, got = {}, {}
     local task = qio.spawn(function()
-      for data in function() return b:read(2) end do got[#got + 1] = data end
+      repeat
+        local data = b:read(2)
+        got[#got + 1] = data
+      until not data
     end)
     for i = 1, 200 do
       sent[i] = ("%03d"):format(i)

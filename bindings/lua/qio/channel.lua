@@ -294,8 +294,11 @@ local function writable(value, index, method)
   return value
 end
 
--- before: how much of a single string is gone already.
-local function write_generally(before, self, ...)
+local gone                              -- how much of a single string is written already
+
+local function write_generally(self, ...)
+  local before = gone
+  gone = nil
   check_channel(self, "write")
   local first, count = ..., select("#", ...)
   if count == 1 and type(first) == "string" then
@@ -321,7 +324,13 @@ function Channel:write(...)
   local done, msg, code, sent = hot_write(self, ...)
   if done then return done end
   if done == nil then return nil, msg, code, sent or 0 end
-  return write_generally(msg, self, ...)
+  gone = msg
+  return write_generally(self, ...)
+end
+
+-- Plain Lua 5.1 suspends no task from C, and a tail call there moves the line of an error.
+if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
+  Channel.read, Channel.write = read_generally, write_generally
 end
 
 -- ---- descriptors ----
