@@ -43,5 +43,7 @@
 %newobject qioh_watch_new_timer;
 %newobject qioh_watch_new_timer_queued;
 %delobject qioh_watch_unref;
+%newobject qioh_closure_new;
+%delobject qioh_closure_unref;
 %newobject qioh_fdset_new;
 %delobject qioh_fdset_unref;

@@ -34,7 +34,7 @@ static const AbiKind kinds[] = {
     [QIOH_KIND_FDSET] = { "fdset", NULL, abi_fdset_destroyed },
     [QIOH_KIND_CREDS] = { "creds", NULL, abi_creds_destroyed },
     [QIOH_KIND_OPTIONS] = { "options", NULL, abi_options_destroyed },
-    [QIOH_KIND_CLOSURE] = { "closure", NULL, NULL },
+    [QIOH_KIND_CLOSURE] = { "closure", NULL, abi_closure_destroyed },
 };
 
 #define ABI_RENEWING UINT32_MAX    /* no epoch gets there */

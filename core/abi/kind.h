@@ -25,6 +25,7 @@ void abi_watch_destroyed(void *object, uint64_t token);
 void abi_task_destroyed(void *object, uint64_t token);
 void abi_fdset_destroyed(void *object, uint64_t token);
 void abi_creds_destroyed(void *object, uint64_t token);
+void abi_closure_destroyed(void *object, uint64_t token);
 void abi_options_destroyed(void *object, uint64_t token);
 
 #endif

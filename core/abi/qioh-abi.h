@@ -31,6 +31,7 @@ typedef struct qioh_task qioh_task;
 typedef struct qioh_fdset qioh_fdset;
 typedef struct qioh_creds qioh_creds;
 typedef struct qioh_options qioh_options;
+typedef struct qioh_closure qioh_closure;
 
 typedef int32_t qioh_status;
 typedef int64_t qioh_ssize;
@@ -201,6 +202,10 @@ typedef int32_t (*qioh_psk_fn)(qioh_creds *creds, const char *user, void *key, s
 /* 1 let in, 0 refuse */
 typedef int32_t (*qioh_authorize_fn)(qioh_channel *channel, const char *identity,
                                      void *user_data, qioh_error *error);
+
+/* args[i] points to the i-th argument, result to zeroed space for it, as the signature says */
+typedef void (*qioh_closure_fn)(qioh_closure *closure, void *const *args, void *result,
+                                void *user_data);
 
 /* A channel of one's own: append-only, struct_size is its size; a member may be NULL: it does
    nothing, or is NOTSUP.  Members are called on the thread that needs them, with no lock of the
@@ -723,6 +728,19 @@ qioh_watch *qioh_watch_new_timer_queued(qioh_loop *loop, int64_t after_ms, int64
 qioh_status qioh_watch_remove(qioh_watch *watch, qioh_error *error);
 /* gives the handle up; the watch stays */
 void qioh_watch_unref(qioh_watch *watch);
+
+/* ---- closures [any thread]: bare C function pointers that arrive at one function of the caller,
+   for a language that can make a single callback, and for code that knows no user_data ---- */
+
+/* a pointer of this signature: result(argument,...) with p pointers, handles and strings, z size_t,
+   i8 i16 i32 i64 u8 u16 u32 u64 integers, f32 f64, v no result; "i32(p,p,u32,p,p)" is a
+   qioh_watch_fn; INVAL names the place of a fault; NOTSUP where memory for code is refused */
+qioh_closure *qioh_closure_new(const char *signature, qioh_closure_fn dispatch, void *user_data,
+                               qioh_release_fn release, qioh_error *error);
+/* the function pointer, good until the last unref, and for the calls that run then */
+void *qioh_closure_get_code(qioh_closure *closure, qioh_error *error);
+/* gives the handle up, also inside a call of its own; nobody may call the pointer any more */
+void qioh_closure_unref(qioh_closure *closure);
 
 /* ---- descriptors [one thread at a time] ---- */
 

@@ -47,6 +47,7 @@ TEXTS = {
             b'ws-protocol', b'path', b'version', b'nmae', b'', b'\x1b[2J', b'k' * 3000],
     'value': [b'', b'on', b'0', b'1', b'0.001', b'all', b'messages', b'/chat', b'A=b', b'null', b'\n\t\x80', b'v' * 3000],
     'mode': [b'r', b'w', b'rw', b'a', b'', b'x\x07', b'm' * 1000],
+    'signature': [b'v()', b'i32(p,p)', b'f64( f32 ,i8)', b'', b'v', b'v(v)', b'p(' + b'p,' * 40, b'\xff('],
     'message': [b'', b'it broke', b'\xff\n', b'm' * 1000],
     'reason': [b'', b'why', b'r' * 200, b'\xff\n'],
     'protocol': [b'', b'binary', b'a b', b'p' * 3000],
@@ -196,15 +197,15 @@ class Caller:
         self.keep(function, arguments, result)
 
     def check(self, function, result, with_error):
-        failed = not result if is_handle(function.result) else (
-            isinstance(result, int) and result < 0)
-        if isinstance(result, int) and not is_handle(function.result):
+        pointer = is_handle(function.result) or function.result == 'void *'
+        failed = not result if pointer else isinstance(result, int) and result < 0
+        if isinstance(result, int) and not pointer:
             assert result >= LOWEST
         if not with_error:
             return
-        if failed and (is_handle(function.result) or result != CONST.QIOH_E_AGAIN):
+        if failed and (pointer or result != CONST.QIOH_E_AGAIN):
             assert self.error.code < 0
-            if not is_handle(function.result):
+            if not pointer:
                 assert self.error.code == result
             message = self.error.message.decode()       # UTF-8, and complete
             assert message and message.isprintable(), repr(message)

@@ -22,6 +22,7 @@ KINDS = {
     'qioh_fdset *': CONST.QIOH_KIND_FDSET,
     'qioh_creds *': CONST.QIOH_KIND_CREDS,
     'qioh_options *': CONST.QIOH_KIND_OPTIONS,
+    'qioh_closure *': CONST.QIOH_KIND_CLOSURE,
 }
 
 # Where a handle may be NULL: settings, and descriptors that a transfer need not have.
@@ -68,6 +69,9 @@ class Scene:
             'qioh_task *': lib.qioh_task_start_handshake(self.peer, -1, self.loop_of_watch, 2,
                                                          error),
         }
+        self.handles['qioh_closure *'] = lib.qioh_closure_new(
+            b'v()', self.callback('qioh_closure_fn'), 0, ctypes.cast(
+                None, CALLBACKS['qioh_release_fn']), error)
         assert all(self.handles.values()), error.message
         # So that nothing waits: something to read, and a loop that was told to quit.
         assert lib.qioh_channel_set_blocking(pair[0], 0, error) == 0
@@ -210,7 +214,7 @@ class Scene:
             'opcode': self.buffer if parameter.type == 'uint32_t *' else lambda: 2,
             'fin': self.buffer, 'reason': lambda: b'why', 'protocol': lambda: None,
             'http_status': lambda: 404, 'server': lambda: 0, 'label': lambda: b'EXPORTER-x',
-            'message': lambda: b'it broke', 'context': self.buffer,
+            'signature': lambda: b'i32(p,p)', 'message': lambda: b'it broke', 'context': self.buffer,
             'context_len': lambda: 8, 'index': lambda: 0, 'cookie': lambda: 7, 'user_data': lambda: 1,
             'after_ms': lambda: 100000, 'every_ms': lambda: 0, 'main_context': self.main_context,
         }[parameter.name]()
