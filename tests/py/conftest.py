@@ -13,12 +13,16 @@ import pytest
 
 IN_CI = os.environ.get('CI') == 'true'
 
-# A sanitizer's library that ./run put in front is for this process; programs that tests start
-# do without it (one that needs it is started with ./run, which has QIO_PRELOAD).
-os.environ.pop('LD_PRELOAD', None)
-
 # Servers such as nginx are in the administrator's folder, which not everybody has on the path.
 os.environ['PATH'] += os.pathsep + '/usr/sbin'
+
+
+def pytest_configure(config):
+    """A sanitizer's library that ./run put in front is for the processes that run tests; programs
+    that tests start do without it (one that needs it is started with ./run, which has QIO_PRELOAD).
+    """
+    if not getattr(config.option, 'numprocesses', None):      # else this one only starts workers
+        os.environ.pop('LD_PRELOAD', None)
 
 
 def open_fds():
