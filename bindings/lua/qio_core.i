@@ -21,6 +21,10 @@
  *       by hand in qio_core_layer.c: from an offset, with three results, known boxes
  *   loop_run
  *       it would not return to Lua between callbacks, so no Ctrl-C; qio.sched turns the loop
+ *   channel_new_queued channel_push channel_push_end channel_pull
+ *       for runtimes that can take no callback; a channel in Lua is a class with methods
+ *   closure_new closure_get_code
+ *       a script has no use for a C function pointer, and every callback has its user_data
  *   loop_attach_glib
  *       a script has no GMainContext; a C host attaches the loop
  */
@@ -50,6 +54,12 @@
 %ignore qioh_channel_tls_export;
 %ignore qioh_channel_get_transport;
 %ignore qioh_channel_take_transport;
+%ignore qioh_channel_new_queued;
+%ignore qioh_channel_push;
+%ignore qioh_channel_push_end;
+%ignore qioh_channel_pull;
+%ignore qioh_closure_new;
+%ignore qioh_closure_get_code;
 %ignore qioh_error;
 %ignore qioh_iovec;
 %ignore qioh_event;
