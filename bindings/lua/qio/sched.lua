@@ -417,10 +417,10 @@ end
 sched.refuse_in_callback = refuse_in_callback
 sched.wake = wake
 
--- Waits until somebody wakes a key of `slots`.
-function sched.park(slots)
+-- Waits until somebody wakes a key of `slots`, or the deadline.
+function sched.park(slots, deadline)
   local w = current() or {}
-  return suspend(w, slots, w)
+  return suspend(w, slots, w, deadline)
 end
 
 -- Who finds its bytes every time never waits: after so many operations of one task (or of the
