@@ -198,6 +198,9 @@ PyObject *qiopy_channel_close(QioObject *self)
     int32_t status;
     int again;
 
+    if (qiopy_aio_closing(self, true)) {
+        Py_RETURN_NONE;
+    }
     qiopy_error_init(&error);
     do {
         Py_BEGIN_ALLOW_THREADS
@@ -257,6 +260,10 @@ PyObject *qiopy_channel_detach(QioObject *self)
     qioh_error error;
     int32_t fd;
 
+    if (qiopy_aio_closing(self, false)) {
+        qiopy_raise_code(QIOH_E_BUSY, 0, "an event loop of another thread watches the channel");
+        return NULL;
+    }
     qiopy_error_init(&error);
     fd = qioh_channel_take_fd(self->h.channel, &error);
     if (fd < 0) {

@@ -28,6 +28,14 @@ static inline PyObject *Py_XNewRef(PyObject *object)
 }
 #endif
 
+/* How a coroutine answers; older interpreters take the value out of a StopIteration. */
+#if PY_VERSION_HEX < 0x030a0000
+typedef enum { PYGEN_RETURN = 0, PYGEN_ERROR = -1, PYGEN_NEXT = 1 } PySendResult;
+#define QIOPY_AM_SEND(fn)
+#else
+#define QIOPY_AM_SEND(fn) {Py_am_send, fn},
+#endif
+
 /* A type whose objects C makes; calling it is a TypeError. */
 static inline PyObject *qiopy_type_without_new(PyType_Spec *spec)
 {

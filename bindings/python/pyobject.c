@@ -219,7 +219,8 @@ static int object_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((QioObject *)self)->on_request);
-    return qiopy_loop_traverse((QioObject *)self, visit, arg);
+    return qiopy_aio_traverse((QioObject *)self, visit, arg)
+           || qiopy_loop_traverse((QioObject *)self, visit, arg);
 }
 
 static int object_clear(PyObject *self)
@@ -277,6 +278,9 @@ static void object_dealloc(PyObject *self)
     }
     if (o->h.token) {
         qiopy_identity_remove(o->h.token, self);
+        if (o->aio) {
+            qiopy_aio_free(o);
+        }
         if (type == QIO_TYPE_LOOP) {
             qiopy_loop_dealloc(o);
         } else if (type == QIO_TYPE_WATCH) {
@@ -393,5 +397,5 @@ int qiopy_init(PyObject *dict, PyMethodDef *const methods[QIO_TYPES])
             return -1;
         }
     }
-    return qiopy_fd_init(dict) < 0 ? -1 : qiopy_relay_init(dict);
+    return qiopy_fd_init(dict) < 0 || qiopy_task_init(dict) < 0 ? -1 : qiopy_aio_init(dict);
 }

@@ -156,6 +156,20 @@ PyObject *qiopy_listener_accept(QioObject *self, QioTimeout timeout)
     return qiopy_wrap_channel(channel, true);
 }
 
+PyObject *qiopy_listener_accept_now(QioObject *self)
+{
+    qioh_channel *channel;
+    qioh_error error;
+
+    qiopy_error_init(&error);
+    channel = qioh_listener_accept(self->h.listener, 0, &error);
+    if (!channel && error.code != QIOH_E_TIMEOUT) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    return qiopy_wrap_channel(channel, true);
+}
+
 static PyObject *address(QioObject *self, uint32_t index)
 {
     char text[512];

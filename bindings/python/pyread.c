@@ -233,6 +233,7 @@ PyObject *qiopy_read_exactly(QioObject *self, Py_ssize_t n, int eof_ok, QioTimeo
         if (got < 0) {
             give_back(self, buf, (size_t)have);
             Py_CLEAR(bytes);
+            return count_or_none(got);
         } else if (have == 0 && eof_ok) {
             _PyBytes_Resize(&bytes, 0);
         } else {

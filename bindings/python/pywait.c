@@ -67,6 +67,10 @@ int qiopy_timeout(PyObject *object, const char *name, QioTimeout *out)
         *out = QIO_TIMEOUT_DEFAULT;
         return 0;
     }
+    if (object == qiopy_try) {
+        *out = QIO_TIMEOUT_TRY;
+        return 0;
+    }
     if (object == Py_None || object == Py_False) {
         *out = QIO_TIMEOUT_NONE;
         return 0;
@@ -98,6 +102,9 @@ int32_t qiopy_ms_left(QioTimeout timeout)
 
     if (timeout == QIO_TIMEOUT_NONE || timeout == QIO_TIMEOUT_DEFAULT) {
         return -1;
+    }
+    if (timeout == QIO_TIMEOUT_TRY) {
+        return 0;
     }
     left = timeout - qiopy_now();
     if (left <= 0) {
@@ -147,6 +154,9 @@ static int settle(QioPatience *patience)
     int32_t ms = -1;
     int32_t blocking;
 
+    if (patience->timeout == QIO_TIMEOUT_TRY) {
+        return 0;
+    }
     patience->settled = true;
     if (patience->timeout != QIO_TIMEOUT_DEFAULT) {
         return 1;

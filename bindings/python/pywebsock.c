@@ -333,13 +333,12 @@ static PyObject *send_message(QioObject *self, const char *buf, size_t len, uint
     Py_RETURN_TRUE;
 }
 
-/* For flush().  Returns: 0, -1 */
-int qiopy_flush_message(QioObject *self)
+int qiopy_flush_message(QioObject *self, QioTimeout timeout)
 {
     QioPatience patience = {.self = self, .condition = QIOH_OUT, .always = true,
-                            .timeout = QIO_TIMEOUT_DEFAULT};
+                            .timeout = timeout};
 
-    return send_rest(&patience) < 0 ? -1 : 0;
+    return send_rest(&patience);
 }
 
 PyObject *qiopy_send(QioObject *self, PyObject *object, QioTimeout timeout)

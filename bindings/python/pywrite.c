@@ -62,6 +62,9 @@ static int wants_rest(QioPatience *patience)
 {
     int32_t blocking;
 
+    if (patience->timeout == QIO_TIMEOUT_TRY) {
+        return 0;
+    }
     if (patience->always || patience->timeout != QIO_TIMEOUT_DEFAULT) {
         return 1;
     }
@@ -276,7 +279,7 @@ PyObject *qiopy_flush(QioObject *self)
     QioPatience patience = writing(self, QIO_TIMEOUT_DEFAULT, true);
     qioh_error error;
 
-    if (self->message && qiopy_flush_message(self) < 0) {
+    if (self->message && qiopy_flush_message(self, QIO_TIMEOUT_DEFAULT) < 0) {
         return NULL;
     }
     qiopy_error_init(&error);
@@ -301,10 +304,31 @@ PyObject *qiopy_flush(QioObject *self)
     }
 }
 
-/* The word of the end may be held back as anything that is written. */
-PyObject *qiopy_shutdown(QioObject *self, uint32_t how)
+int qiopy_try_flush(QioObject *self)
 {
-    QioPatience patience = writing(self, QIO_TIMEOUT_DEFAULT, false);
+    int result = 1;
+    qioh_error error;
+
+    if (self->keep == QIO_UNLOCK_BYTES) {
+        return 1;                               /* no layer */
+    }
+    if (self->message) {
+        result = qiopy_flush_message(self, QIO_TIMEOUT_TRY);
+    }
+    if (result == 1) {
+        PyThreadState *unlocked = qiopy_unlock(self, 0);
+
+        qiopy_error_init(&error);
+        result = qioh_channel_flush_within(self->h.channel, 0, &error) != QIOH_E_AGAIN;
+        qiopy_relock(self, unlocked, -1, NULL);
+    }
+    return result;                              /* a failure is the next write's */
+}
+
+/* The word of the end may be held back as anything that is written. */
+PyObject *qiopy_shutdown(QioObject *self, uint32_t how, QioTimeout timeout)
+{
+    QioPatience patience = writing(self, timeout, false);
     PyThreadState *unlocked = qiopy_unlock(self, 0);
     qioh_error error;
     int32_t status;

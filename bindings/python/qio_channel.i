@@ -29,6 +29,7 @@
 %alone(x_writev_all, QIO_WRITING)
 %alone(x_flush, QIO_WRITING)
 %alone(x_send_fds, QIO_WRITING)
+%alone(x_try_flush, QIO_WRITING)
 
 /* Those that take the lock of a layer: see qiopy_unlock(). */
 %define %unlocked(NAME)
@@ -170,6 +171,9 @@
 
 %method(qioh_channel, x_shutdown, shutdown, "($self, how, /)",
         "End a direction: \"read\", \"write\", \"both\", or a socket.SHUT_ constant.")
+%method(qioh_channel, x_try_shutdown, _try_shutdown, "($self, how, /)", "")
+%method(qioh_channel, x_try_flush, _try_flush, "($self, /)", "")
+%method(qioh_channel, x_unread, _unread, "($self, b, /)", "")
 %method(qioh_channel, cancel, cancel, "($self, condition=5, /)",
         "Interrupt who waits for the condition (IN|OUT by default): AbortedError.")
 %method(qioh_channel, set_delay, set_delay, "($self, enabled, /)",
@@ -200,10 +204,19 @@
 %method_kw(qioh_channel, x_wait_exit, _wait_exit, "($self, /, timeout)", "")
 
 %apply qioh_status NOTHING { qioh_status cancel, qioh_status set_delay,
-                             qioh_status set_cork, qioh_status set_name, qioh_status kill };
+                             qioh_status set_cork, qioh_status set_name, qioh_status kill,
+                             qioh_status x_unread };
 
 %extend qioh_channel {
-  PyObject *x_shutdown(QioObject *SELF, uint32_t how) { return qiopy_shutdown(SELF, how); }
+  PyObject *x_shutdown(QioObject *SELF, uint32_t how) {
+    return qiopy_shutdown(SELF, how, QIO_TIMEOUT_DEFAULT); }
+  PyObject *x_try_shutdown(QioObject *SELF, uint32_t how) {
+    return qiopy_shutdown(SELF, how, QIO_TIMEOUT_TRY); }
+  PyObject *x_try_flush(QioObject *SELF) {
+    int result = qiopy_try_flush(SELF);
+    return result < 0 ? NULL : Py_NewRef(result ? Py_True : Py_None); }
+  qioh_status x_unread(const void *b, size_t len, qioh_error *error) {
+    return qioh_channel_unread(self, b, len, error); }
   qioh_status cancel(uint32_t condition = QIOH_IN | QIOH_OUT, qioh_error *error);
   qioh_status set_delay(QioBool enabled, qioh_error *error);
   qioh_status set_cork(QioBool enabled, qioh_error *error);

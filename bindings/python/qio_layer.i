@@ -24,6 +24,7 @@
 %method(qioh_channel, x_ws_request, _ws_request, "($self, key, /)", "")
 %method(qioh_channel, x_ws_accept, _ws_accept, "($self, protocol, /)", "")
 %method(qioh_channel, x_ws_reject, _ws_reject, "($self, status, reason, /)", "")
+%method(qioh_channel, x_answer_request, _answer_request, "($self, /)", "")
 %method(qioh_channel, x_set_on_request, _set_on_request, "($self, fn, /)", "")
 
 /* None is no string */
@@ -60,6 +61,8 @@
     return qiopy_ws_accept(SELF, protocol); }
   PyObject *x_ws_reject(QioObject *SELF, uint32_t status, const char *reason) {
     return qiopy_ws_reject(SELF, status, reason); }
+  PyObject *x_answer_request(QioObject *SELF) {
+    return qiopy_answer_request(SELF) < 0 ? NULL : Py_NewRef(Py_None); }
   PyObject *x_set_on_request(QioObject *SELF, PyObject *fn) {
     return qiopy_set_on_request(SELF, fn); }
 }

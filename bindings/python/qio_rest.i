@@ -11,6 +11,7 @@
         "The first descriptor, which stays the listener's; -1 after close.")
 %method(qioh_listener, x_close, close, "($self, /)",
         "Stop listening; a second time does nothing.  accept() in other threads ends.")
+%method(qioh_listener, x_accept_now, _accept_now, "($self, /)", "")
 %method(qioh_listener, x_closed, _closed, "($self, /)", "")
 
 %extend qioh_listener {
@@ -19,6 +20,7 @@
   PyObject *x_addresses(QioObject *SELF) { return qiopy_listener_addresses(SELF); }
   PyObject *x_fileno(QioObject *SELF) { return qiopy_listener_fileno(SELF); }
   PyObject *x_close(QioObject *SELF) { return qiopy_listener_close(SELF); }
+  PyObject *x_accept_now(QioObject *SELF) { return qiopy_listener_accept_now(SELF); }
   PyObject *x_closed(QioObject *SELF) { return PyBool_FromLong(SELF->closed); }
 }
 
@@ -42,6 +44,10 @@
 %method_kw(qioh_loop, x_defer, defer, "($self, /, fn)",
            "Call fn() once in the next turn.  Any thread.")
 %method(qioh_loop, x_relay, _relay, "($self, a, b, options, filter, fn, /)", "")
+%method(qioh_loop, x_open, _open, "($self, uri, options, fn, /)", "")
+%method(qioh_loop, x_handshake, _handshake, "($self, channel, ms, fn, /)", "")
+%method(qioh_loop, x_close_channel, _close_channel, "($self, channel, ms, fn, /)", "")
+%method(qioh_loop, x_wait_exit, _wait_exit, "($self, channel, fn, /)", "")
 %method(qioh_watch, x_remove, remove, "($self, /)", "End the watch; a second time does nothing.")
 
 %apply qioh_status NOTHING { qioh_status quit, qioh_status wakeup };
@@ -62,6 +68,14 @@
   PyObject *x_relay(QioObject *SELF, PyObject *a, PyObject *b, qioh_options *options,
                     PyObject *filter, PyObject *fn) {
     return qiopy_loop_relay(SELF, a, b, options, filter, fn); }
+  PyObject *x_open(QioObject *SELF, const char *uri, qioh_options *options, PyObject *fn) {
+    return qiopy_loop_open(SELF, uri, options, fn); }
+  PyObject *x_handshake(QioObject *SELF, PyObject *channel, int32_t ms, PyObject *fn) {
+    return qiopy_loop_handshake(SELF, channel, ms, fn); }
+  PyObject *x_close_channel(QioObject *SELF, PyObject *channel, int32_t ms, PyObject *fn) {
+    return qiopy_loop_close_channel(SELF, channel, ms, fn); }
+  PyObject *x_wait_exit(QioObject *SELF, PyObject *channel, PyObject *fn) {
+    return qiopy_loop_wait_exit(SELF, channel, fn); }
 }
 %extend qioh_watch {
   PyObject *x_remove(QioObject *SELF) { return qiopy_watch_remove(SELF); }
@@ -105,8 +119,10 @@
 %function(qiopy_new_pair, channel_new_pair, "($module, /)")
 %function(qiopy_register, set_hook, "($module, hook, object, /)")
 %function(qiopy_adopt, adopt, "($module, object, /)")
+%function(qiopy_set_aio, set_aio, "($module, running, home, /)")
 %feature("kwargs") qiopy_open_uri;
 PyObject *qiopy_open_uri(const char *uri, PyObject *keys, QioPlainTimeout timeout);
 PyObject *qiopy_new_pair(void);
 PyObject *qiopy_register(unsigned hook, PyObject *object);
 PyObject *qiopy_adopt(PyObject *object);
+PyObject *qiopy_set_aio(PyObject *running, PyObject *home);

@@ -50,6 +50,7 @@ typedef struct QioObject {
     uint32_t keep;              /* a channel: transfers of fewer bytes keep the GIL */
     struct QioMessage *message; /* a WebSocket: what came of a message (pywebsock.c) */
     PyObject *on_request;       /* a WebSocket server: who answers its request */
+    struct QioAio *aio;         /* once it was awaited (pyaio.c) */
 } QioObject;
 
 /*
@@ -166,6 +167,7 @@ static inline void qiopy_error_init(qioh_error *error)
 typedef int64_t QioTimeout;
 #define QIO_TIMEOUT_DEFAULT INT64_MIN           /* what the channel says */
 #define QIO_TIMEOUT_NONE INT64_MAX
+#define QIO_TIMEOUT_TRY (INT64_MIN + 1)         /* waits in no mode: the event loops' */
 
 typedef QioTimeout QioPlainTimeout;             /* the same, not by keyword only (qio_typemaps.i) */
 typedef Py_ssize_t QioUpTo;                     /* a size; None and -1 are "until the end": -1 */
@@ -285,7 +287,9 @@ PyObject *qiopy_write_all(QioObject *self, const void *buf, size_t len, QioTimeo
 PyObject *qiopy_writev(QioObject *self, PyObject *buffers, bool all, QioTimeout timeout);
 PyObject *qiopy_pwrite(QioObject *self, const void *buf, size_t len, int64_t offset);
 PyObject *qiopy_flush(QioObject *self);
-PyObject *qiopy_shutdown(QioObject *self, uint32_t how);
+/* Sends what is held back, without waiting: 1 all is out, 0 would block, -1 exception. */
+int qiopy_try_flush(QioObject *self);
+PyObject *qiopy_shutdown(QioObject *self, uint32_t how, QioTimeout timeout);
 PyObject *qiopy_send_fds(QioObject *self, const void *buf, size_t len, PyObject *fds,
                          QioTimeout timeout);
 
@@ -357,7 +361,8 @@ static inline qioh_ssize qiopy_relock(QioObject *self, PyThreadState *unlocked, 
 
 PyObject *qiopy_recv(QioObject *self, QioTimeout timeout);
 PyObject *qiopy_send(QioObject *self, PyObject *message, QioTimeout timeout);
-int qiopy_flush_message(QioObject *self);
+/* The rest of a message that was begun.  Returns: 1 sent, 0 would block, -1 exception */
+int qiopy_flush_message(QioObject *self, QioTimeout timeout);
 PyObject *qiopy_ping(QioObject *self, const void *buf, size_t len);
 PyObject *qiopy_new_websocket(QioObject *self, PyObject *keys, int server);
 PyObject *qiopy_set_on_request(QioObject *self, PyObject *fn);
@@ -374,6 +379,8 @@ PyObject *qiopy_adopt_messages(PyObject *class);
 PyObject *qiopy_open_uri(const char *uri, PyObject *options, QioTimeout timeout);
 PyObject *qiopy_new_pair(void);
 PyObject *qiopy_listener_accept(QioObject *self, QioTimeout timeout);
+/* None when nobody waits */
+PyObject *qiopy_listener_accept_now(QioObject *self);
 PyObject *qiopy_listener_addresses(QioObject *self);
 PyObject *qiopy_listener_fileno(QioObject *self);
 PyObject *qiopy_listener_close(QioObject *self);
@@ -408,9 +415,33 @@ PyObject *qiopy_loop_add_timer(QioObject *self, PyObject *after, PyObject *fn, P
 PyObject *qiopy_loop_defer(QioObject *self, PyObject *fn);
 PyObject *qiopy_watch_remove(QioObject *self);
 
+/* ---- asyncio (pyaio.c) ---- */
+
+extern PyObject *qiopy_try;                     /* as timeout=: QIO_TIMEOUT_TRY */
+int qiopy_aio_init(PyObject *dict);
+PyObject *qiopy_set_aio(PyObject *running, PyObject *home);
+int qiopy_aio_traverse(QioObject *channel, visitproc visit, void *arg);
+void qiopy_aio_free(QioObject *channel);
+/*
+ * Before a channel's descriptor is closed or given away: no loop watches it any more, and who waits
+ * in one gets AbortedError.  Raises nothing.  Returns: 0; 1 a loop of another thread watches, which
+ * was asked to close the channel, if that was wanted
+ */
+int qiopy_aio_closing(QioObject *channel, bool close);
+
+/* ---- tasks (pytask.c) ---- */
+
+int qiopy_task_init(PyObject *dict);
+/* The object of a task, which it takes; fn is called without arguments at its end.  The loop must
+ * not have been dispatched since the start.  task NULL: raises the error. */
+PyObject *qiopy_task_new(QioObject *loop, qioh_task *task, PyObject *fn, const qioh_error *error);
+PyObject *qiopy_loop_open(QioObject *self, const char *uri, qioh_options *options, PyObject *fn);
+PyObject *qiopy_loop_handshake(QioObject *self, PyObject *channel, int32_t ms, PyObject *fn);
+PyObject *qiopy_loop_close_channel(QioObject *self, PyObject *channel, int32_t ms, PyObject *fn);
+PyObject *qiopy_loop_wait_exit(QioObject *self, PyObject *channel, PyObject *fn);
+
 /* ---- relays (pyrelay.c) ---- */
 
-int qiopy_relay_init(PyObject *dict);
 /* A relay that runs in the loop; filter may be None; fn is called without arguments at its end. */
 PyObject *qiopy_loop_relay(QioObject *self, PyObject *a, PyObject *b, qioh_options *options,
                            PyObject *filter, PyObject *fn);

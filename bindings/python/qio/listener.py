@@ -31,12 +31,22 @@ class Listener(_qio.Listener):
 
     def accept(self, *, timeout: Timeout = None) -> Channel:
         """Wait for a client and give its channel."""
-        channel: Any = self._accept(timeout)
+        channel = self._accept(timeout)
+        self._give(channel)
+        return channel
+
+    def accept_now(self) -> Channel | None:
+        """The channel of a client who waits already, None when there is none."""
+        channel = self._accept_now()
+        if channel is not None:
+            self._give(channel)
+        return channel
+
+    def _give(self, channel: Any) -> None:
         if (creds := getattr(self, "_creds", None)) is not None:
             channel._creds = creds
         if (on_request := getattr(self, "_on_request", None)) is not None:
             channel._set_on_request(on_request)
-        return cast(Channel, channel)
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class Relay:
 
     __slots__ = ("_task", "__weakref__")
 
-    _task: _qio.Relay
+    _task: _qio.Task
 
     def __init__(self) -> None:
         raise TypeError("Loop.relay() makes relays")

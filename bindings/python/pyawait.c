@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * pyawait.c: what `await` is given by qio.aio.
+ *
+ * Owns: operations.  One is a coroutine without a frame: sent to, it tries; when that would block
+ * it waits at its descriptor and yields itself, which a task takes for a future.  The loop then
+ * calls the spot, the spot the task, and the task tries again: no future is made and no turn of
+ * the loop is lost.  Bytes leave the channel only in a try, and there is nothing to await after
+ * one that succeeds, so a cancellation finds either all of an operation or nothing of it done.
+ * One reader at a time, BusyError for another; writers take turns, each goes out whole.
+ * All in the thread of the loop, GIL held.
+ */
+#include "pyaio.h"
+#include <stddef.h>
+#include <structmember.h>
+
+/* Calls that succeeded at once before the loop gets its turn. */
+#define STREAK_MAX 16
+
+/* ---- waking ---- */
+
+/* Takes what the task is to be called with; false when nobody is to be called. */
+static bool take_callback(QioOp *op, PyObject **callback, PyObject **context)
+{
+    *callback = op->callback;
+    *context = op->context;
+    op->callback = op->context = NULL;
+    return *callback != NULL;
+}
+
+/* In the next turn of the loop: for who is inside a task.  Raises nothing. */
+void qiopy_op_wake_soon(QioOp *op)
+{
+    PyObject *callback, *context, *e1, *e2, *e3;
+
+    if (take_callback(op, &callback, &context)) {
+        PyErr_Fetch(&e1, &e2, &e3);
+        if (qiopy_aio_call_soon(op->home, callback, (PyObject *)op, context) < 0) {
+            PyErr_Clear();                      /* the loop is closed, and the task with it */
+        }
+        Py_DECREF(callback);
+        Py_XDECREF(context);
+        PyErr_Restore(e1, e2, e3);
+    }
+}
+
+/* Here and now: for who is called by the loop itself. */
+static int wake_now(QioOp *op)
+{
+    PyObject *callback, *context, *result;
+
+    if (!op->callback || !op->context || PyContext_Enter(op->context) < 0) {
+        PyErr_Clear();
+        qiopy_op_wake_soon(op);
+        return 0;
+    }
+    take_callback(op, &callback, &context);
+    result = PyObject_CallOneArg(callback, (PyObject *)op);
+    Py_XDECREF(result);
+    if (PyContext_Exit(context) < 0) {
+        result = NULL;
+    }
+    Py_DECREF(callback);
+    Py_DECREF(context);
+    return result ? 0 : -1;
+}
+
+void qiopy_op_stop_waiting(QioOp *op)
+{
+    PyObject *watch = op->watch;
+
+    qiopy_aio_unwait(&op->waits[0]);
+    qiopy_aio_unwait(&op->waits[1]);
+    if (op->turn.next != &op->turn) {
+        qio_list_remove(&op->turn);
+    }
+    if (watch) {
+        PyObject *result, *e1, *e2, *e3;
+
+        PyErr_Fetch(&e1, &e2, &e3);
+        op->watch = NULL;
+        result = PyObject_CallMethod(watch, "remove", NULL);
+        if (!result) {
+            PyErr_Clear();                      /* its loop is closed */
+        }
+        Py_XDECREF(result);
+        Py_DECREF(watch);
+        PyErr_Restore(e1, e2, e3);
+    }
+}
+
+int qiopy_op_fire(PyObject *self)
+{
+    QioOp *op = (QioOp *)self;
+
+    if (op->state != OP_WAITING) {
+        return 0;
+    }
+    qiopy_op_stop_waiting(op);
+    op->state = OP_YIELDED;
+    return wake_now(op);
+}
+
+void qiopy_op_abort(PyObject *self)
+{
+    QioOp *op = (QioOp *)self;
+
+    if (op->state == OP_WAITING || op->state == OP_YIELDED) {
+        qiopy_op_stop_waiting(op);
+        op->state = OP_ABORTED;
+        qiopy_op_wake_soon(op);
+    }
+}
+
+void qiopy_await_abort(QioAio *aio, unsigned ways)
+{
+    if (ways & QIO_READING && aio->reader) {
+        qiopy_op_abort((PyObject *)aio->reader);
+    }
+    while (ways & QIO_WRITING && !qio_list_empty(&aio->writers)) {
+        qiopy_op_abort((PyObject *)((char *)aio->writers.next - offsetof(QioOp, turn)));
+    }
+    if (ways & QIO_WRITING && aio->writer) {
+        qiopy_op_abort((PyObject *)aio->writer);
+    }
+}
+
+/* ---- attempts ---- */
+
+/* What a try gave, where None is would block. */
+static int taken(QioOp *op, PyObject *result)
+{
+    if (result == Py_None) {
+        Py_DECREF(result);
+        return 0;
+    }
+    op->result = result;
+    return result ? 1 : -1;
+}
+
+int qiopy_attempt_readinto(QioOp *op)
+{
+    return taken(op, qiopy_readinto(op->channel, op->view.buf, (size_t)op->view.len,
+                                    QIO_TIMEOUT_TRY));
+}
+
+int qiopy_attempt_read(QioOp *op)
+{
+    return taken(op, qiopy_read_some(op->channel, op->size, QIO_TIMEOUT_TRY));
+}
+
+/* All of it, and out of every layer. */
+int qiopy_attempt_write(QioOp *op)
+{
+    while (op->done < op->view.len || op->view.len == 0) {
+        PyObject *count = qiopy_write(op->channel, (char *)op->view.buf + op->done,
+                                      (size_t)(op->view.len - op->done), QIO_TIMEOUT_TRY);
+
+        if (!count || count == Py_None) {
+            return taken(op, count);
+        }
+        op->done += PyLong_AsSsize_t(count);
+        Py_DECREF(count);
+        if (op->view.len == 0) {
+            break;
+        }
+    }
+    switch (qiopy_try_flush(op->channel)) {
+    case 1:
+        op->result = PyLong_FromSsize_t(op->done);
+        return op->result ? 1 : -1;
+    case 0:
+        return 0;
+    default:
+        return -1;
+    }
+}
+
+/* Of any function that takes timeout= and gives None where it would block. */
+int qiopy_attempt_call(QioOp *op)
+{
+    return taken(op, PyObject_Call(op->fn, op->args, op->kwargs));
+}
+
+/* One reader, one writer, also beside a call of another thread. */
+static int attempt(QioOp *op)
+{
+    bool call = op->attempt == qiopy_attempt_call;
+    int result;
+
+    if (!call && !qiopy_begin(op->channel, op->way)) {
+        return -1;
+    }
+    qiopy_enter();
+    result = op->attempt(op);
+    qiopy_leave();
+    if (!call) {
+        qiopy_end(op->channel, op->way);
+    }
+    return result;
+}
+
+/* ---- the life of an operation ---- */
+
+/* Whose turn to write it is then.  Raises nothing. */
+static void next_writer(QioAio *aio)
+{
+    QioOp *next;
+
+    aio->writer = NULL;
+    if (qio_list_empty(&aio->writers)) {
+        return;
+    }
+    next = (QioOp *)((char *)aio->writers.next - offsetof(QioOp, turn));
+    qio_list_remove(&next->turn);
+    aio->writer = next;
+    next->state = OP_YIELDED;
+    qiopy_op_wake_soon(next);
+}
+
+/* What a function that gives up half-way has to do: its attribute undo, if it has one. */
+void qiopy_op_undo(QioOp *op)
+{
+    PyObject *e1, *e2, *e3, *fn, *result = NULL;
+
+    if (!op->fn) {
+        return;
+    }
+    PyErr_Fetch(&e1, &e2, &e3);
+    fn = PyObject_GetAttrString(op->fn, "undo");
+    if (fn) {
+        result = PyObject_CallNoArgs(fn);
+        if (!result) {
+            PyErr_WriteUnraisable(fn);
+        }
+        Py_XDECREF(result);
+        Py_DECREF(fn);
+    } else {
+        PyErr_Clear();
+    }
+    PyErr_Restore(e1, e2, e3);
+}
+
+void qiopy_op_finish(QioOp *op)
+{
+    QioAio *aio = op->channel ? op->channel->aio : NULL;
+
+    qiopy_op_stop_waiting(op);
+    op->state = OP_DONE;
+    if (aio && aio->reader == op) {
+        aio->reader = NULL;
+    }
+    if (aio && aio->writer == op) {
+        next_writer(aio);
+    }
+    if (op->view.obj) {
+        PyBuffer_Release(&op->view);
+    }
+    Py_CLEAR(op->callback);
+    Py_CLEAR(op->context);
+}
+
+/* Gives up half-way, with an exception set. */
+void qiopy_op_fail(QioOp *op)
+{
+    qiopy_op_undo(op);
+    qiopy_op_finish(op);
+}
+
+/* Adds what an operation has written before to the .bytes_written of the exception that is set. */
+void qiopy_op_tell_written(QioOp *op)
+{
+    PyObject *e1, *e2, *e3, *count, *total;
+    long long before = 0;
+
+    if (op->way != QIO_WRITING || op->done == 0) {
+        return;
+    }
+    PyErr_Fetch(&e1, &e2, &e3);
+    PyErr_NormalizeException(&e1, &e2, &e3);
+    count = PyObject_GetAttrString(e2, "bytes_written");
+    if (count) {
+        before = PyLong_AsLongLong(count);
+        Py_DECREF(count);
+    }
+    PyErr_Clear();
+    total = PyLong_FromLongLong((before > 0 ? before : 0) + op->done);
+    if (total) {
+        PyObject_SetAttrString(e2, "bytes_written", total);
+        Py_DECREF(total);
+    }
+    PyErr_Clear();
+    PyErr_Restore(e1, e2, e3);
+}
+
+/* How to wait: 1 ready now, 0 *fd for *events, NOTSUP through a loop of the library, -1 */
+static int how_to_wait(QioOp *op, int32_t *fd, uint32_t *events)
+{
+    PyThreadState *unlocked;
+    qioh_error error;
+    int32_t status;
+
+    if (op->condition & QIOH_OUT && op->condition & (QIOH_IN | QIOH_MORE)) {
+        return QIOH_E_NOTSUP;
+    }
+    unlocked = qiopy_unlock(op->channel, 0);
+    qiopy_error_init(&error);
+    status = qioh_channel_get_poll(op->channel->h.channel, op->condition, fd, events, &error);
+    qiopy_relock(op->channel, unlocked, -1, NULL);
+    if (status < 0 && status != QIOH_E_NOTSUP) {
+        qiopy_raise(&error);
+        return -1;
+    }
+    return status;
+}
+
+/* Where there is no one descriptor: the home's own loop watches. */
+static int watch(QioOp *op)
+{
+    PyObject *fire = PyObject_GetAttrString((PyObject *)op, "_fire");
+
+    op->watch = fire ? PyObject_CallMethod((PyObject *)op->home, "_watch", "OIO", op->channel,
+                                           op->condition, fire) : NULL;
+    Py_XDECREF(fire);
+    return op->watch ? 0 : -1;
+}
+
+/* Returns: 1 waits, 0 try again in the next turn of the loop, -1 exception */
+static int begin_to_wait(QioOp *op)
+{
+    QioHome *home = qiopy_aio_home();
+    uint32_t events = 0;
+    int32_t fd = -1;
+    int status;
+
+    if (!home) {
+        return -1;
+    }
+    Py_XSETREF(op->home, (QioHome *)Py_NewRef((PyObject *)home));
+    status = how_to_wait(op, &fd, &events);
+    if (status == 1) {
+        return 0;
+    }
+    if (status == -1) {
+        return -1;
+    }
+    if (status == QIOH_E_NOTSUP) {
+        return watch(op) < 0 ? -1 : 1;
+    }
+    if ((events & QIOH_IN && qiopy_aio_wait(op->channel, home, fd, 0, &op->waits[0]) < 0) ||
+        (events & QIOH_OUT && qiopy_aio_wait(op->channel, home, fd, 1, &op->waits[1]) < 0)) {
+        return -1;
+    }
+    return 1;
+}
+
+/* Lets the task wait for this operation. */
+static PySendResult suspend(QioOp *op, PyObject **result)
+{
+    op->state = OP_WAITING;
+    op->blocking = true;
+    *result = Py_NewRef((PyObject *)op);
+    return PYGEN_NEXT;
+}
+
+/* Lets the loop have a turn. */
+static PySendResult yield(QioOp *op, QioOpState state, PyObject **result)
+{
+    op->state = state;
+    *result = Py_NewRef(Py_None);
+    return PYGEN_NEXT;
+}
+
+static PySendResult run(QioOp *op, bool first, PyObject **result)
+{
+    int status;
+
+    op->state = OP_RUNNING;
+    status = attempt(op);
+    if (status == 1) {
+        if (first) {
+            op->channel->aio->streak++;
+        }
+        qiopy_op_finish(op);
+        *result = op->result;
+        op->result = NULL;
+        return PYGEN_RETURN;
+    }
+    if (status == 0) {
+        op->channel->aio->streak = 0;
+        status = begin_to_wait(op);
+        if (status >= 0) {
+            return status ? suspend(op, result) : yield(op, OP_YIELDED, result);
+        }
+    }
+    qiopy_op_tell_written(op);
+    qiopy_op_fail(op);
+    return PYGEN_ERROR;
+}
+
+/* The first time: whether it is this one's turn. */
+static PySendResult begin(QioOp *op, PyObject **result)
+{
+    QioAio *aio = qiopy_aio_of(op->channel);
+    QioHome *home;
+
+    if (!aio) {
+        return PYGEN_ERROR;
+    }
+    if (aio->streak >= STREAK_MAX) {
+        aio->streak = 0;
+        return yield(op, OP_NEW, result);
+    }
+    if (op->way == QIO_READING) {
+        if (aio->reader) {
+            qiopy_op_finish(op);
+            qiopy_raise_busy(QIO_READING);
+            return PYGEN_ERROR;
+        }
+        aio->reader = op;
+    } else if (op->way == QIO_WRITING) {
+        if (aio->writer) {
+            home = qiopy_aio_home();
+            if (!home) {
+                return PYGEN_ERROR;
+            }
+            op->home = (QioHome *)Py_NewRef((PyObject *)home);
+            qio_list_append(&aio->writers, &op->turn);
+            return suspend(op, result);
+        }
+        aio->writer = op;
+    }
+    return run(op, true, result);
+}
+
+PySendResult qiopy_op_send(PyObject *self, PyObject *arg, PyObject **result)
+{
+    QioOp *op = (QioOp *)self;
+
+    *result = NULL;
+    switch ((QioOpState)op->state) {
+    case OP_NEW:
+        return begin(op, result);
+    case OP_YIELDED:
+        return run(op, false, result);
+    case OP_WAITING:
+        if (op->turn.next != &op->turn) {
+            return suspend(op, result);
+        }
+        qiopy_op_stop_waiting(op);
+        return run(op, false, result);
+    case OP_ABORTED:
+        qiopy_raise_code(QIOH_E_CANCELLED, 0, "the channel was closed, or the wait cancelled");
+        qiopy_op_tell_written(op);
+        qiopy_op_fail(op);
+        return PYGEN_ERROR;
+    case OP_RUNNING:
+        PyErr_SetString(PyExc_RuntimeError, "an operation that runs cannot be sent to");
+        return PYGEN_ERROR;
+    default:
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse an awaited operation");
+        return PYGEN_ERROR;
+    }
+}

@@ -1,0 +1,601 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The verbs of a channel in an event loop, whichever loop that is.
+
+A verb is a function that tries, with timeout=TRY: it gives None where it would have to wait and
+leaves every byte in the channel.  How to wait, one reader at a time and writers in turn, is said by
+_reading(), _writing(), _waiting() and _task() of a subclass: in qio.aio they are C, in qio.trio
+Python.  An object that tries in several steps has undo(), called when it is given up half-way.
+Every try is synchronous and nothing is awaited after one that succeeds, so a cancellation loses no
+byte.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from . import _qio
+from ._types import Condition, Descriptor, Readable, Timeout, Writable
+from .channel import _LINE_MAX, Channel, CommandChannel, PeerCred, _count
+from .conditions import IN, MORE, OUT, Cond
+from .errors import IncompleteReadError, LimitError, TimeoutError, UnsupportedError, WebSocketError
+from .deadline import Deadline
+from .fd import Fd
+from .loop import Loop
+from .opening import _with_tls
+from .options import as_options
+from .websocket import _CLEAN, WebSocketChannel, WebSocketRequest
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .tls import TLSCreds, TLSInfo
+    from .websocket import Headers, OnRequest
+
+T = TypeVar("T")
+
+#: As timeout=: do not wait, whatever the channel's mode is.
+TRY: Any = _qio.TRY
+CHUNK = 65536
+#: Seconds that aclose() gives the orderly end of the layers.
+CLOSE_TIMEOUT = 5.0
+
+
+#: Starts a task in the loop of the library, which is to call the function at its end.
+Start = Callable[[Loop, Callable[[], None]], "_qio.Task"]
+
+
+class Try(Protocol):
+    """Something that tries."""
+
+    def __call__(self, *, timeout: Any) -> Any: ...
+
+
+class Exactly:
+    """Tries to read n bytes."""
+
+    __slots__ = ("_channel", "_data", "_view", "_have", "_eof_ok")
+
+    def __init__(self, channel: Channel, n: int, eof_ok: bool) -> None:
+        n = operator.index(n)
+        if n < 0:
+            raise ValueError(f"n has to be at least 0, not {n}")
+        self._channel = channel
+        self._data = bytearray(n)
+        self._view = memoryview(self._data)
+        self._have = 0
+        self._eof_ok = eof_ok
+
+    def __call__(self, *, timeout: Any) -> bytes | None:
+        while self._have < len(self._data):
+            got = self._channel.readinto(self._view[self._have:], timeout=timeout)
+            if got is None:
+                return None
+            if got == 0:
+                return self._end()
+            self._have += got
+        return bytes(self._data)
+
+    def _end(self) -> bytes:
+        if self._have == 0 and self._eof_ok:
+            return b""
+        partial, self._have = bytes(self._view[:self._have]), 0
+        raise IncompleteReadError(partial, len(self._data))
+
+    def undo(self) -> None:
+        """Give back what was read."""
+        self._channel._unread(self._view[:self._have])
+
+
+class ToTheEnd:
+    """Tries to read until the end."""
+
+    __slots__ = ("_channel", "_parts")
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._parts: list[bytes] = []
+
+    def __call__(self, *, timeout: Any) -> bytes | None:
+        # At most so many at once, or one who sends without end keeps the loop.
+        for _ in range(16):
+            data = self._channel.read_some(CHUNK, timeout=timeout)
+            if data is None:
+                return None
+            if not data:
+                return b"".join(self._parts)
+            self._parts.append(data)
+        return None
+
+    def undo(self) -> None:
+        """Give back what was read."""
+        self._channel._unread(b"".join(self._parts))
+
+
+class Line:
+    """Tries to read a line of at most so many bytes."""
+
+    __slots__ = ("_channel", "_size")
+
+    def __init__(self, channel: Channel, size: int) -> None:
+        self._channel = channel
+        self._size = size
+
+    def __call__(self, *, timeout: Any) -> bytes | None:
+        try:
+            return self._channel.read_until(b"\n", limit=self._size, timeout=timeout)
+        except LimitError:
+            return self._channel.read_some(self._size, timeout=timeout)
+
+
+class Pieces:
+    """Tries to write several buffers, and what is written out of every layer."""
+
+    __slots__ = ("_channel", "_rest", "_done")
+
+    def __init__(self, channel: Channel, buffers: Sequence[Readable]) -> None:
+        self._channel = channel
+        self._rest = [view for view in map(_bytes_view, buffers) if view]
+        self._done = 0
+
+    def __call__(self, *, timeout: Any) -> int | None:
+        while self._rest:
+            count = self._channel.writev(self._rest, timeout=timeout)
+            if count is None:
+                return None
+            self._advance(count)
+        return None if self._channel._try_flush() is None else self._done
+
+    def _advance(self, count: int) -> None:
+        self._done += count
+        taken = 0
+        for view in self._rest:
+            if count < len(view):
+                break
+            count -= len(view)
+            taken += 1
+        del self._rest[:taken]
+        if count:
+            self._rest[0] = self._rest[0][count:]
+
+
+def _bytes_view(buffer: Readable) -> memoryview:
+    try:
+        return memoryview(buffer).cast("B")
+    except TypeError as error:
+        raise TypeError(f"a buffer has to be bytes-like and contiguous: {error}") from None
+
+
+class WithFds:
+    """Tries to send descriptors, which go with the first byte, and the rest of the data."""
+
+    __slots__ = ("_channel", "_rest", "_fds", "_done")
+
+    def __init__(self, channel: Channel, data: Readable, fds: Sequence[Descriptor]) -> None:
+        self._channel = channel
+        self._rest = _bytes_view(data)
+        self._fds: Sequence[Descriptor] = list(fds) if not isinstance(fds, (str, bytes)) else fds
+        self._done = 0
+
+    def __call__(self, *, timeout: Any) -> int | None:
+        while True:
+            if self._done:
+                count = self._channel.write(self._rest, timeout=timeout)
+            else:
+                count = self._channel.send_fds(self._rest, self._fds, timeout=timeout)
+            if count is None:
+                return None
+            self._done += count
+            self._rest = self._rest[count:]
+            if not self._rest:
+                return self._done
+
+
+class Flush:
+    """Does something once, and then tries until what was written is out of every layer."""
+
+    __slots__ = ("_channel", "_first")
+
+    def __init__(self, channel: Channel, first: Try | None = None) -> None:
+        self._channel = channel
+        self._first = first
+
+    def __call__(self, *, timeout: Any) -> bool | None:
+        if self._first is not None:
+            if self._first(timeout=timeout) is None:
+                return None
+            self._first = None
+        return self._channel._try_flush()
+
+
+class AsyncVerbs:
+    """What AsyncChannel is in every event loop; see Channel for what a verb promises.
+
+    There is no timeout=: use that of the event loop.  After a cancellation every byte that was
+    not returned is still in the channel.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        @property
+        def channel(self) -> Channel:
+            """The channel, whose own calls do not wait for the event loop."""
+
+    # ---- what a subclass has ----
+
+    def _reading(self, condition: int, fn: Callable[..., T | None], /, *args: Any,
+                 **kwargs: Any) -> Coroutine[Any, Any, T]:
+        """Call fn(*args, timeout=TRY, **kwargs) until it gives something, waiting for the
+        condition in between, as the one reader."""
+        raise NotImplementedError
+
+    def _writing(self, condition: int, fn: Callable[..., T | None], /, *args: Any,
+                 **kwargs: Any) -> Coroutine[Any, Any, T]:
+        """As _reading(), when it is this one's turn to write."""
+        raise NotImplementedError
+
+    def _waiting(self, condition: Condition, fn: Callable[..., T | None], /, *args: Any,
+                 **kwargs: Any) -> Coroutine[Any, Any, T]:
+        """As _reading(), for what neither reads nor writes."""
+        raise NotImplementedError
+
+    async def _task(self, start: Start) -> _qio.Task:
+        """Start a task in the loop of the library (start(loop, on_done)) and wait for its end; it
+        is cancelled, and waited for, when the caller is."""
+        raise NotImplementedError
+
+    def _again(self, channel: Channel) -> Self:
+        """Of another channel, the same as this."""
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        """The channel's descriptor is about to be closed by somebody else."""
+        raise NotImplementedError
+
+    def _abort(self, condition: int, /) -> None:
+        """End who waits for it: AbortedError."""
+        raise NotImplementedError
+
+    # ---- reading ----
+
+    def readinto(self, b: Writable, /) -> Coroutine[Any, Any, int]:
+        """Read once into a writable buffer.  Bytes read, 0 at the end."""
+        return self._reading(IN, self.channel.readinto, b)
+
+    def read_some(self, n: int = CHUNK, /) -> Coroutine[Any, Any, bytes]:
+        """Read at most n bytes in one chunk; b'' at the end."""
+        return self._reading(IN, self.channel.read_some, n)
+
+    def read(self, n: int | None = -1, /) -> Coroutine[Any, Any, bytes]:
+        """Read at most n bytes in one chunk; without n, all until the end."""
+        n = _count(n, "n")
+        if n is not None and n >= 0:
+            return self.read_some(n)
+        return self._reading(IN, ToTheEnd(self.channel))
+
+    def read_exactly(self, n: int, eof_ok: bool = False) -> Coroutine[Any, Any, bytes]:
+        """Read n bytes.  The end before that raises IncompleteReadError; with eof_ok an end before
+        the first byte gives b''."""
+        return self._reading(IN, Exactly(self.channel, n, eof_ok))
+
+    def read_until(self, delims: Readable | Sequence[Readable], *,
+                   limit: int = _LINE_MAX) -> Coroutine[Any, Any, bytes]:
+        """Read up to and with the first delimiter (bytes, or a sequence of them), or what is left
+        at the end.  LimitError when limit bytes hold none; nothing is consumed then."""
+        return self._reading(MORE, self.channel.read_until, delims, limit=limit)
+
+    def readline(self, size: int | None = -1) -> Coroutine[Any, Any, bytes]:
+        """Read up to and with the next newline, or what is left; at most size bytes."""
+        size = _count(size, "size")
+        if size is None or size < 0 or size > _LINE_MAX:
+            return self._reading(MORE, self.channel.read_until, b"\n")
+        if size == 0:
+            return self.read_some(0)
+        return self._reading(MORE, Line(self.channel, size))
+
+    def readv(self, buffers: Sequence[Writable]) -> Coroutine[Any, Any, int]:
+        """Read once into several buffers, in order.  Bytes read, 0 at the end."""
+        return self._reading(IN, self.channel.readv, buffers)
+
+    def peek(self, n: int = CHUNK) -> Coroutine[Any, Any, bytes]:
+        """Give up to n of the next bytes and leave them to be read."""
+        return self._reading(IN, self.channel.peek, n)
+
+    def recv_fds(self, n: int, maxfds: int = 253) -> Coroutine[Any, Any, tuple[bytes, list[Fd]]]:
+        """Read at most n bytes and the descriptors that came with them."""
+        return self._reading(IN, self.channel.recv_fds, n, maxfds)
+
+    # ---- writing ----
+
+    def write(self, b: Readable, /) -> Coroutine[Any, Any, int]:
+        """Write all of b, out of every layer; its length.  Concurrent writes go out whole, one
+        after the other."""
+        return self._writing(OUT, Pieces(self.channel, [b]))
+
+    def write_all(self, b: Readable, /) -> Coroutine[Any, Any, int]:
+        """As write()."""
+        return self.write(b)
+
+    def writev(self, buffers: Sequence[Readable]) -> Coroutine[Any, Any, int]:
+        """As write(), for several buffers in order."""
+        return self._writing(OUT, Pieces(self.channel, buffers))
+
+    def writev_all(self, buffers: Sequence[Readable]) -> Coroutine[Any, Any, int]:
+        """As writev()."""
+        return self.writev(buffers)
+
+    def flush(self) -> Coroutine[Any, Any, bool]:
+        """Send what the channel holds back."""
+        return self._writing(OUT, Flush(self.channel))
+
+    def send_fds(self, data: Readable, fds: Sequence[Descriptor]) -> Coroutine[Any, Any, int]:
+        """Write data with descriptors (ints or objects with fileno()); they are duplicated and go
+        with the first byte."""
+        return self._writing(OUT, WithFds(self.channel, data, fds))
+
+    def shutdown(self, how: Any, /) -> Coroutine[Any, Any, bool]:
+        """End a direction, "read", "write" or "both", after the writes that wait their turn."""
+        def first(*, timeout: Any) -> bool:
+            self.channel._try_shutdown(how)
+            return True
+        return self._writing(OUT, Flush(self.channel, first))
+
+    def send_eof(self) -> Coroutine[Any, Any, bool]:
+        """End the writing direction: the other side reads its end of stream."""
+        return self.shutdown("write")
+
+    # ---- waiting and the end ----
+
+    def wait(self, condition: Condition, /) -> Coroutine[Any, Any, Cond]:
+        """Wait until a transfer in that direction would not block; the conditions that hold."""
+        def ready(*, timeout: Any) -> Cond | None:
+            return self.channel.wait(condition, timeout=0) or None
+        return self._waiting(condition, ready)
+
+    def cancel(self, condition: int = 5, /) -> None:
+        """Interrupt who waits for the condition (IN|OUT by default): AbortedError."""
+        self._abort(condition)
+        self.channel.cancel(condition)
+
+    def close(self) -> None:
+        """Close at once: layers say their goodbye if that does not wait, a command is not waited
+        for in the event loop.  Prefer aclose()."""
+        self.channel.close()
+
+    async def aclose(self, *, timeout: float | None = CLOSE_TIMEOUT) -> None:
+        """Close in order: goodbyes are sent and, of a command, its end awaited, for at most so many
+        seconds.  Who reads or writes gets AbortedError.  Closed whatever comes of it."""
+        if self.channel.closed:
+            return
+        self._forget()
+        ms = -1 if timeout is None else max(0, int(timeout * 1000))
+        try:
+            task = await self._task(lambda loop, done: loop._close_channel(self.channel, ms, done))
+        finally:
+            self.channel.close()
+        try:
+            task.status()
+        except OSError:
+            pass        # the other side's trouble with the goodbye is nobody's news
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                        traceback: TracebackType | None) -> None:
+        await self.aclose()
+
+    # ---- what it is ----
+
+    @property
+    def kind(self) -> str:
+        """"socket", "file", "command", "buffer", "null" ..."""
+        return self.channel.kind
+
+    @property
+    def name(self) -> str | None:
+        """A name for messages and debugging."""
+        return self.channel.name
+
+    @property
+    def local_address(self) -> str | None:
+        """Our address as a URI; None when it has none."""
+        return self.channel.local_address
+
+    @property
+    def peer_address(self) -> str | None:
+        """The other side's address as a URI; None when it has none."""
+        return self.channel.peer_address
+
+    @property
+    def peer_cred(self) -> PeerCred | None:
+        """PeerCred of a unix socket's other side; None for other channels."""
+        return self.channel.peer_cred
+
+    @property
+    def pending(self) -> int:
+        """Bytes held above the descriptor (read ahead, decoded)."""
+        return self.channel.pending
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed here."""
+        return self.channel.closed
+
+    @property
+    def tls(self) -> "TLSInfo | None":
+        """What is known of the TLS on this channel, or below it; None when there is none."""
+        return self.channel.tls
+
+    def fileno(self) -> int:
+        """The descriptor, which stays the channel's; -1 after close."""
+        return self.channel.fileno()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.channel!r}>"
+
+    # ---- layers ----
+
+    async def handshake(self) -> None:
+        """Do what has to come before the first byte of a layer, within its handshake_timeout."""
+        while True:
+            task = await self._task(
+                lambda loop, done: loop._handshake(self.channel, -1, done))
+            if not task.result():
+                return
+            self.channel._answer_request()
+
+    async def start_tls(self, creds: "TLSCreds", *, server: bool = False,
+                        hostname: str | None = None, alpn: Sequence[str] | None = None,
+                        **keys: Any) -> Self:
+        """Put TLS on the channel, which belongs to the new one from then on; the handshake is done.
+
+        Bytes that were read ahead are the first that TLS gets; nothing is lost or slipped in.  When
+        the handshake fails, or is cancelled, both are closed.  Arguments are as of
+        Channel.start_tls().
+        """
+        layer = self.channel.start_tls(creds, server=server, hostname=hostname, alpn=alpn,
+                                       handshake=False, **keys)
+        return await self._shake(layer)
+
+    async def websocket(self, *, server: bool = False, host: str | None = None,
+                        path: str | None = None, origin: str | None = None,
+                        protocols: Sequence[str] | None = None, headers: "Headers | None" = None,
+                        mode: str | None = None, deflate: bool | None = None,
+                        max_message: int | None = None, on_request: "OnRequest | None" = None,
+                        **keys: Any) -> Self:
+        """Put a WebSocket on the channel, which belongs to the new one from then on; the handshake
+        is done.  Arguments are as of Channel.websocket()."""
+        layer = self.channel.websocket(
+            server=server, host=host, path=path, origin=origin, protocols=protocols,
+            headers=headers, mode=mode, deflate=deflate, max_message=max_message,
+            on_request=on_request, handshake=False, **keys)
+        return await self._shake(layer)
+
+    async def _shake(self, layer: Channel) -> Self:
+        above = self._again(layer)
+        try:
+            await above.handshake()
+        except BaseException:
+            above._forget()
+            layer.close()
+            raise
+        return above
+
+    def unwrap(self) -> Coroutine[Any, Any, Self]:
+        """End the layer in order, as the other side has to as well, and give the channel below."""
+        return self._reading(IN, self._try_unwrap)
+
+    def _try_unwrap(self, *, timeout: Any) -> Self | None:
+        try:
+            return self._again(self.channel.unwrap(timeout=0))
+        except TimeoutError:
+            return None
+
+    # ---- messages of a WebSocket ----
+
+    def _messages(self) -> WebSocketChannel:
+        if not isinstance(self.channel, WebSocketChannel):
+            raise UnsupportedError(f"a {self.kind} channel has no messages")
+        return self.channel
+
+    def send(self, message: str | Readable, /) -> Coroutine[Any, Any, bool]:
+        """Send a str as text, a bytes-like object as binary, as one message."""
+        channel = self._messages()
+
+        def first(*, timeout: Any) -> bool | None:
+            return channel.send(message, timeout=timeout)
+        return self._writing(OUT, Flush(channel, first))
+
+    def recv(self) -> Coroutine[Any, Any, str | bytes]:
+        """Wait for a message.  WebSocketError, with close_code and reason, when the other side has
+        closed."""
+        return self._reading(IN, self._messages().recv)
+
+    def ping(self, data: str | Readable = b"") -> None:
+        """Send a ping with up to 125 bytes; the answer is not told."""
+        self._messages().ping(data)
+
+    @property
+    def request(self) -> WebSocketRequest:
+        """What the client of a WebSocket asked for."""
+        return self._messages().request
+
+    @property
+    def protocol(self) -> str | None:
+        """The subprotocol of a WebSocket agreed on, None for none."""
+        return self._messages().protocol
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        while line := await self.readline():
+            yield line
+
+    async def _each_message(self) -> AsyncIterator[str | bytes]:
+        try:
+            while True:
+                yield await self.recv()
+        except WebSocketError as error:
+            if error.close_code not in _CLEAN:
+                raise
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """The messages of a WebSocket of that mode, else the lines."""
+        if isinstance(self.channel, WebSocketChannel) and self.channel.ws_mode == "messages":
+            return self._each_message()
+        return self._lines()
+
+    # ---- commands ----
+
+    def _command(self) -> CommandChannel:
+        if not isinstance(self.channel, CommandChannel):
+            raise UnsupportedError(f"a {self.kind} channel has no process")
+        return self.channel
+
+    @property
+    def pid(self) -> int:
+        """The process id of a command; also after close()."""
+        return self._command().pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Of a command: None while it runs, then its exit status or minus the signal."""
+        return self._command().returncode
+
+    @property
+    def stderr(self) -> Self | None:
+        """The channel of a command's standard error; None unless it was started with
+        stderr="pipe"."""
+        channel = self._command().stderr
+        return None if channel is None else self._again(channel)
+
+    async def wait_exit(self) -> int:
+        """Wait until a command has ended and give the returncode; also after close()."""
+        command = self._command()
+        task = await self._task(lambda loop, done: loop._wait_exit(command, done))
+        task.status()
+        return command.wait_exit(timeout=0)
+
+    def send_signal(self, signum: int) -> None:
+        """Send a command a signal; does nothing when it has ended."""
+        self._command().send_signal(signum)
+
+    def terminate(self) -> None:
+        """Ask a command to end: SIGTERM."""
+        self._command().terminate()
+
+    def kill(self) -> None:
+        """End a command: SIGKILL."""
+        self._command().kill()
+
+
+def prepare_connect(uri: str, timeout: Timeout, tls: "TLSCreds | None",
+                    keys: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The URI and options of a connect()."""
+    if tls is not None:
+        uri = _with_tls(uri, tls, keys)
+    if timeout is not ...:
+        keys["timeout"] = timeout.remaining if isinstance(timeout, Deadline) else timeout
+    return uri, as_options(keys) or {}

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Channels in asyncio, on its own loop and on uvloop.
+
+Owns: what the event loop has of ours (a home: descriptors that are watched, and a loop of the
+library for what has no descriptor), AsyncChannel, opening, and servers.  Loaded when it is asked
+for: `import qio` alone does not import asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.events
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from . import _qio
+from ._async import AsyncVerbs, Start, prepare_connect
+from ._types import Timeout, Value
+from .channel import Channel
+from .errors import AbortedError, ClosedError, Error
+from .listener import Listener
+from .loop import Loop, Watch
+from .opening import listen as _listen
+from .tls import TLSCreds
+from .websocket import OnRequest
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["AsyncChannel", "AsyncListener", "Server", "connect", "listen", "start_server"]
+
+
+class _Home(_qio.Home):
+    """An event loop that ours lives in; an attribute of it."""
+
+    __slots__ = ("_loop",)
+    _loop: Loop
+    cancelled_error = asyncio.CancelledError
+
+    def qio_loop(self) -> Loop:
+        """The loop of the library in this one: one descriptor that is readable while it has
+        something to do."""
+        try:
+            return self._loop
+        except AttributeError:
+            pass
+        loop = self._loop = Loop()
+        self.loop.add_reader(loop.fileno(), loop.run_once, 0)
+        return loop
+
+    def _watch(self, channel: Channel | Listener, condition: int,
+               fn: Callable[..., Any]) -> Watch:
+        return self.qio_loop().watch(channel, condition, fn)
+
+
+_qio.set_aio(asyncio.events.get_running_loop, _Home)
+
+
+def _home() -> Any:
+    """The home of the running loop."""
+    loop: Any = asyncio.get_running_loop()
+    try:
+        return loop._qio_home
+    except AttributeError:
+        loop._qio_home = home = _Home(loop)
+        return home
+
+
+async def _task(start: Start) -> _qio.Task:
+    """Run a task of the library to its end; it is cancelled when its caller is."""
+    home = _home()
+    end = home.loop.create_future()
+
+    def done() -> None:
+        if not end.done():
+            end.set_result(None)
+
+    task = start(home.qio_loop(), done)
+    try:
+        await end
+    except BaseException:
+        task.cancel()
+        raise
+    return task
+
+
+class AsyncChannel(_qio.AsyncChannel, AsyncVerbs):
+    """A channel in an asyncio loop: the verbs of Channel, to be awaited.
+
+    Made around any channel, whose mode does not matter and does not change.  It belongs to no loop:
+    each await is one of the loop that runs it.  One task may read while another writes; a second
+    reader gets BusyError, concurrent writes go out whole, in turn.
+    """
+
+    __slots__ = ()
+
+    async def _task(self, start: Start) -> _qio.Task:
+        return await _task(start)
+
+    def _again(self, channel: Channel) -> Self:
+        return type(self)(channel)
+
+
+async def connect(uri: str, *, timeout: Timeout = ..., tls: TLSCreds | None = None,
+                  **keys: Value) -> AsyncChannel:
+    """Open the channel that a URI describes, as qio.connect() does; names are looked up in the
+    background, and handshakes are done."""
+    uri, options = prepare_connect(uri, timeout, tls, keys)
+    task = await _task(lambda loop, done: loop._open(uri, options, done))
+    channel: Any = task.take_channel()
+    if tls is not None:
+        channel._creds = tls
+    return AsyncChannel(channel)
+
+
+class AsyncListener:
+    """Listens; iterating gives each client until it is closed."""
+
+    __slots__ = ("listener", "_waiting")
+
+    def __init__(self, listener: Listener) -> None:
+        if not isinstance(listener, Listener):
+            raise TypeError(f"listener has to be a qio.Listener, not {type(listener).__name__}")
+        self.listener = listener
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    async def accept(self) -> AsyncChannel:
+        """Wait for a client; its handshake is not done."""
+        home = _home()
+        while (channel := self.listener.accept_now()) is None:
+            await self._wait(home)
+        return AsyncChannel(channel)
+
+    async def _wait(self, home: Any) -> None:
+        ready = home.loop.create_future()
+
+        def fire(*_: Any) -> bool:
+            if not ready.done():
+                ready.set_result(None)
+            return False
+
+        watch = home._watch(self.listener, 1, fire)
+        self._waiting.add(ready)
+        try:
+            await ready
+        finally:
+            self._waiting.discard(ready)
+            watch.remove()
+
+    def close(self) -> None:
+        """Stop listening; who accepts gets AbortedError."""
+        self.listener.close()
+        for ready in self._waiting:
+            if not ready.done():
+                ready.set_exception(AbortedError("the listener was closed"))
+
+    async def aclose(self) -> None:
+        """As close()."""
+        self.close()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses as URIs, with what the system chose."""
+        return self.listener.addresses
+
+    @property
+    def address(self) -> str:
+        """The first address."""
+        return self.listener.address
+
+    @property
+    def port(self) -> int | None:
+        """The port of the first address, None when that has none."""
+        return self.listener.port
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed here."""
+        return self.listener.closed
+
+    async def clients(self) -> AsyncIterator[AsyncChannel]:
+        """Each client until the listener is closed."""
+        while True:
+            try:
+                client = await self.accept()
+            except (AbortedError, ClosedError):
+                if not self.closed:
+                    raise
+                return
+            yield client
+
+    def __aiter__(self) -> AsyncIterator[AsyncChannel]:
+        return self.clients()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()
+
+
+async def listen(uri: str, *, backlog: int | None = None, tls: TLSCreds | None = None,
+                 on_request: OnRequest | None = None, **keys: Value) -> AsyncListener:
+    """Listen where a URI says, as qio.listen() does."""
+    return AsyncListener(_listen(uri, backlog=backlog, tls=tls, on_request=on_request, **keys))
+
+
+Handler = Callable[[AsyncChannel], Awaitable[None]]
+
+
+class Server:
+    """Accepts clients and runs a task for each; made by start_server()."""
+
+    def __init__(self, listener: AsyncListener, handler: Handler) -> None:
+        self._listener = listener
+        self._handler = handler
+        self._clients: set[asyncio.Task[None]] = set()
+        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+
+    async def _accept(self) -> None:
+        async for client in self._listener:
+            task = asyncio.get_running_loop().create_task(self._serve(client))
+            self._clients.add(task)
+            task.add_done_callback(self._clients.discard)
+
+    async def _serve(self, client: AsyncChannel) -> None:
+        try:
+            try:
+                await client.handshake()
+            except Error:
+                return                  # who speaks no TLS is no client
+            await self._handler(client)
+        except Error as error:
+            self._report(client, error)
+        finally:
+            await client.aclose()
+
+    def _report(self, client: AsyncChannel, error: Exception) -> None:
+        asyncio.get_running_loop().call_exception_handler({
+            "message": f"the handler of {client!r} failed", "exception": error})
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses as URIs, with what the system chose."""
+        return self._listener.addresses
+
+    @property
+    def address(self) -> str:
+        """The first address."""
+        return self._listener.address
+
+    @property
+    def port(self) -> int | None:
+        """The port of the first address, None when that has none."""
+        return self._listener.port
+
+    def is_serving(self) -> bool:
+        """Whether it accepts clients."""
+        return not self._listener.closed
+
+    def close(self) -> None:
+        """Accept no more clients; those that are there go on."""
+        self._listener.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until it is closed and the last client is gone."""
+        await asyncio.gather(self._accepting, *self._clients, return_exceptions=True)
+
+    async def aclose(self) -> None:
+        """Accept no more clients, cancel those that are there, and wait for their end."""
+        self.close()
+        for task in self._clients:
+            task.cancel()
+        await self.wait_closed()
+
+    async def serve_forever(self) -> None:
+        """Serve until this is cancelled, then close as aclose() does."""
+        try:
+            await asyncio.shield(self._accepting)
+        finally:
+            await self.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+
+async def start_server(handler: Handler, uri: str, *, backlog: int | None = None,
+                       tls: TLSCreds | None = None, on_request: OnRequest | None = None,
+                       **keys: Value) -> Server:
+    """Listen where a URI says and call handler(channel) in a task for each client, once its
+    handshake is done (a client that has not shaken hands after handshake_timeout is dropped).  The
+    channel is closed when the handler returns."""
+    listener = await listen(uri, backlog=backlog, tls=tls, on_request=on_request, **keys)
+    return Server(listener, handler)
