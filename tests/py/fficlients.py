@@ -3,6 +3,7 @@
 server that the clients of examples/ffi talk to.
 """
 
+import codecs
 import functools
 import os
 import pathlib
@@ -34,6 +35,7 @@ def serve(listener, language):
         channel.write_all(language.upper().encode() + b'\n')
         if not isinstance(channel, qio.TLSChannel):
             answer_file(channel)
+        answer_in_rot13(channel, language)
         assert channel.read() == b'', 'what else comes'
 
 
@@ -42,6 +44,13 @@ def answer_file(channel):
     assert data == b'file\n'
     with fd.open('r', encoding='ascii') as file:
         channel.write_all(file.readline().upper().encode())
+
+
+def answer_in_rot13(channel, language):
+    """What a channel that the client wrote itself makes of its words."""
+    line = codecs.encode(channel.readline().decode('ascii'), 'rot13')
+    assert line == f'a secret of {language}\n'
+    channel.write_all(codecs.encode(line.upper(), 'rot13').encode())
 
 
 # ---- the programs ----
@@ -132,11 +141,11 @@ def lacks(probe):
 
 @functools.cache
 def compile_program(program):
-    """Into the build folder, when what is there is older than its source or the header."""
+    """Into the build folder, when what is there is older than its sources or the header."""
     source, folder = program.source, PLACE / program.source.parent.name
     made = folder / f'{source.name}.made'
-    if made.exists() and made.stat().st_mtime > max(source.stat().st_mtime,
-                                                    HEADER.stat().st_mtime):
+    needs = [HEADER, *source.parent.iterdir()]
+    if made.exists() and made.stat().st_mtime > max(path.stat().st_mtime for path in needs):
         return
     folder.mkdir(parents=True, exist_ok=True)
     if source.suffix == '.ml':          # whose compiler leaves files beside the source

@@ -3,8 +3,10 @@
 
     python3 talk.py URI FILE [KEYS USER]
 
-The header of the flat ABI goes to cdef() as it is.  cffi gives Python's lock up during each call.
+The header of the flat ABI goes to cdef() as it is.  cffi gives Python's lock up during each
+call and takes it again for a callback.
 """
+import codecs
 import contextlib
 import pathlib
 import sys
@@ -100,6 +102,95 @@ class Connection:
         call(qio.qioh_channel_close, self.channel)
 
 
+class Rot13:
+    """What a channel of our own is made of: it turns the letters of what passes through it."""
+
+    alive = set()       # those that C may call, until the release
+    released = 0
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.handle = ffi.new_handle(self)      # the user_data
+        self.alive.add(self)
+
+    def readv(self, iov, error):
+        n = qio.qioh_channel_try_read(self.channel, iov[0].base, iov[0].len, error)
+        if n > 0:
+            data = ffi.buffer(iov[0].base, n)
+            data[:] = codecs.encode(data[:].decode('latin-1'), 'rot13').encode('latin-1')
+        return n                                # also AGAIN, or a failure that is in error
+
+    def writev(self, iov, error):
+        data = ffi.buffer(iov[0].base, iov[0].len)[:]
+        if not data.isascii():
+            raise ValueError('only ASCII is turned')
+        turned = codecs.encode(data.decode(), 'rot13').encode()
+        return qio.qioh_channel_try_write(self.channel, turned, len(turned), error)
+
+    def get_poll(self, condition, fd, events, error):
+        return qio.qioh_channel_get_poll(self.channel, condition, fd, events, error)
+
+    def release(self):
+        Rot13.released += 1
+        self.alive.remove(self)
+
+
+def guarded(user_data, error, function):
+    """No exception leaves a callback: it becomes the error of the call that needed it."""
+    try:
+        return function(ffi.from_handle(user_data))
+    except Exception as exception:
+        ffi.buffer(error.message)[:] = str(exception).encode()[:479].ljust(480, b'\0')
+        return qio.QIOH_E_CALLBACK
+
+
+TRANSFER = ('int64_t (*)(void *, const qioh_iovec *, size_t, uint32_t, qioh_fdset *,'
+            ' qioh_error *)')
+
+
+@ffi.callback(TRANSFER)
+def rot13_readv(user_data, iov, _niov, _flags, _fds, error):
+    return guarded(user_data, error, lambda rot13: rot13.readv(iov, error))
+
+
+@ffi.callback(TRANSFER)
+def rot13_writev(user_data, iov, _niov, _flags, _fds, error):
+    return guarded(user_data, error, lambda rot13: rot13.writev(iov, error))
+
+
+@ffi.callback('int32_t (*)(void *, uint32_t, int32_t *, uint32_t *, qioh_error *)')
+def rot13_get_poll(user_data, condition, fd, events, error):
+    return guarded(user_data, error, lambda rot13: rot13.get_poll(condition, fd, events, error))
+
+
+@ffi.callback('void (*)(void *)')
+def rot13_release(user_data):
+    ffi.from_handle(user_data).release()
+
+
+# The library copies the struct; a member that is not named has a default.
+ROT13_OPS = ffi.new('qioh_channel_ops *', {
+    'struct_size': ffi.sizeof('qioh_channel_ops'), 'readv': rot13_readv, 'writev': rot13_writev,
+    'get_poll': rot13_get_poll, 'release': rot13_release})
+
+
+def talk_in_rot13(channel):
+    rot13 = Rot13(channel)
+    turning = call(qio.qioh_channel_new_custom, ffi.NULL, ROT13_OPS, rot13.handle)
+    try:
+        call(qio.qioh_channel_write_all, turning, b'a secret of cffi\n', 17)
+        answer = ffi.new('char[17]')
+        call(qio.qioh_channel_read_all, turning, answer, 17)
+        print('rot13:', ffi.string(answer, 17).decode(), end='')
+        try:
+            call(qio.qioh_channel_write_all, turning, b'\xff', 1)
+        except QioError as error:
+            print('refused:', error)
+    finally:
+        qio.qioh_channel_unref(turning)
+    print('released:', Rot13.released)
+
+
 def talk(uri, path, keys=None, user=None):
     with contextlib.ExitStack() as handles:         # gives them up, also when something fails
         connection = Connection(handles, uri, keys, user)
@@ -109,6 +200,7 @@ def talk(uri, path, keys=None, user=None):
             with open(path, 'rb') as file:
                 connection.send_fd('file\n', file.fileno())
             print('file:', connection.read_line())
+        talk_in_rot13(connection.channel)
         connection.close()
     try:
         call(qio.qioh_channel_write_all, connection.channel, b'x', 1)

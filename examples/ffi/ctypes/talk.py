@@ -4,14 +4,17 @@
     python3 talk.py URI FILE [KEYS USER]
 
 ctypes reads no header, so what is used is declared by hand: a handle is a pointer-sized number,
-an error 512 bytes of ours.  ctypes gives Python's lock up during each call.
+an error 512 bytes of ours.  ctypes gives Python's lock up during each call and takes it again for
+a callback.
 """
+import codecs
 import contextlib
 import sys
-from ctypes import (CDLL, POINTER, Structure, addressof, byref, c_char, c_char_p, c_int32,
-                    c_int64, c_size_t, c_uint32, c_uint64, c_void_p, create_string_buffer, sizeof)
+from ctypes import (CDLL, CFUNCTYPE, POINTER, Structure, addressof, byref, c_char, c_char_p,
+                    c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p,
+                    create_string_buffer, memmove, sizeof, string_at)
 
-AGAIN = -2                                      # QIOH_E_AGAIN
+AGAIN, CALLBACK = -2, -16                       # QIOH_E_*
 IN, EV_WATCH, EV_RELEASED, FEATURE_FD_PASS = 1, 1, 7, 0
 PATIENCE_MS, COOKIE = 20000, 7
 
@@ -31,6 +34,20 @@ class Event(Structure):
                 ('status', c_int32), ('cookie', c_uint64), ('bytes', c_uint64),
                 ('channel', c_void_p), ('watch', c_void_p), ('task', c_void_p),
                 ('listener', c_void_p)]
+
+
+TransferOp = CFUNCTYPE(c_int64, c_void_p, POINTER(Iovec), c_size_t, c_uint32, c_void_p,
+                       POINTER(Error))
+PollOp = CFUNCTYPE(c_int32, c_void_p, c_uint32, POINTER(c_int32), POINTER(c_uint32),
+                   POINTER(Error))
+ReleaseOp = CFUNCTYPE(None, c_void_p)
+
+
+class Ops(Structure):                           # a member that stays NULL has a default
+    _fields_ = [('struct_size', c_uint32), ('flags', c_uint32), ('readv', TransferOp),
+                ('writev', TransferOp), ('close', c_void_p), ('shutdown', c_void_p),
+                ('seek', c_void_p), ('get_poll', PollOp), ('flush', c_void_p),
+                ('release', ReleaseOp)]
 
 
 lib = CDLL('libqio.so.0')
@@ -72,7 +89,12 @@ options_set_str = declare(c_int32, 'options_set_str', c_void_p, c_char_p, c_char
 open_uri = declare(c_void_p, 'channel_open_uri', c_char_p, c_void_p)
 write_all = declare(c_int32, 'channel_write_all', c_void_p, c_char_p, c_size_t)
 writev = declare(c_int64, 'channel_writev', c_void_p, POINTER(Iovec), c_size_t, c_uint32, c_void_p)
-try_read = declare(c_int64, 'channel_try_read', c_void_p, c_char_p, c_size_t)
+read_all = declare(c_int32, 'channel_read_all', c_void_p, c_void_p, c_size_t)
+try_read = declare(c_int64, 'channel_try_read', c_void_p, c_void_p, c_size_t)
+try_write = declare(c_int64, 'channel_try_write', c_void_p, c_char_p, c_size_t)
+get_poll = declare(c_int32, 'channel_get_poll', c_void_p, c_uint32, POINTER(c_int32),
+                   POINTER(c_uint32))
+new_custom = declare(c_void_p, 'channel_new_custom', c_void_p, POINTER(Ops), c_void_p)
 has_feature = declare(c_int32, 'channel_has_feature', c_void_p, c_uint32)
 close = declare(c_int32, 'channel_close', c_void_p)
 loop_new = declare(c_void_p, 'loop_new')
@@ -149,6 +171,85 @@ class Connection:
         close(self.channel)
 
 
+class Rot13:
+    """What a channel of our own is made of: it turns the letters of what passes through it."""
+
+    alive = {}          # by user_data: those that C may call, until the release
+    released = 0
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.alive[id(self)] = self
+
+    def readv(self, iov, error):
+        n = lib.qioh_channel_try_read(self.channel, iov[0].base, iov[0].len, error)
+        if n > 0:
+            text = codecs.encode(string_at(iov[0].base, n).decode('latin-1'), 'rot13')
+            memmove(iov[0].base, text.encode('latin-1'), n)
+        return n                                # also AGAIN, or a failure that is in error
+
+    def writev(self, iov, error):
+        data = string_at(iov[0].base, iov[0].len)
+        if not data.isascii():
+            raise ValueError('only ASCII is turned')
+        turned = codecs.encode(data.decode(), 'rot13').encode()
+        return lib.qioh_channel_try_write(self.channel, turned, len(turned), error)
+
+    def get_poll(self, condition, fd, events, error):
+        return lib.qioh_channel_get_poll(self.channel, condition, fd, events, error)
+
+
+def guarded(user_data, error, function):
+    """No exception leaves a callback: it becomes the error of the call that needed it."""
+    try:
+        return function(Rot13.alive[user_data])
+    except Exception as exception:
+        error.contents.message = str(exception).encode()[:479]
+        return CALLBACK
+
+
+@TransferOp
+def rot13_readv(user_data, iov, _niov, _flags, _fds, error):
+    return guarded(user_data, error, lambda rot13: rot13.readv(iov, error))
+
+
+@TransferOp
+def rot13_writev(user_data, iov, _niov, _flags, _fds, error):
+    return guarded(user_data, error, lambda rot13: rot13.writev(iov, error))
+
+
+@PollOp
+def rot13_get_poll(user_data, condition, fd, events, error):
+    return guarded(user_data, error, lambda rot13: rot13.get_poll(condition, fd, events, error))
+
+
+@ReleaseOp
+def rot13_release(user_data):
+    Rot13.released += 1
+    del Rot13.alive[user_data]
+
+
+# The functions are made once, for all channels: none is ever freed inside its own call.
+ROT13_OPS = Ops(sizeof(Ops), 0, rot13_readv, rot13_writev, None, None, None, rot13_get_poll, None,
+                rot13_release)
+
+
+def talk_in_rot13(channel):
+    turning = new_custom(None, ROT13_OPS, id(Rot13(channel)))
+    try:
+        write_all(turning, b'a secret of ctypes\n', 19)
+        answer = create_string_buffer(19)
+        read_all(turning, answer, 19)
+        print('rot13:', answer.raw.decode(), end='')
+        try:
+            write_all(turning, b'\xff', 1)
+        except QioError as error:
+            print('refused:', error)
+    finally:
+        channel_unref(turning)
+    print('released:', Rot13.released)
+
+
 def talk(uri, path, keys=None, user=None):
     with contextlib.ExitStack() as handles:         # gives them up, also when something fails
         connection = Connection(handles, uri, keys, user)
@@ -158,6 +259,7 @@ def talk(uri, path, keys=None, user=None):
             with open(path, 'rb') as file:
                 connection.send_fd('file\n', file.fileno())
             print('file:', connection.read_line())
+        talk_in_rot13(connection.channel)
         connection.close()
     try:
         write_all(connection.channel, b'x', 1)

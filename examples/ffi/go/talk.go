@@ -169,6 +169,13 @@ func (c *Channel) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
+// ReadFull waits until the buffer is full.
+func (c *Channel) ReadFull(buffer []byte) error {
+	var e C.qioh_error
+	place := unsafe.Pointer(&buffer[0])
+	return check(int64(C.qioh_channel_read_all(c.handle, place, C.size_t(len(buffer)), &e)), &e)
+}
+
 // SendFile sends the descriptor along with the first byte; the set has a copy of it.
 func (c *Channel) SendFile(text string, file *os.File) error {
 	var e C.qioh_error
@@ -241,12 +248,35 @@ func converse(c *Channel, path string) error {
 	return nil
 }
 
+func talkInRot13(c *Channel) error {
+	turning, err := OpenRot13(c)
+	if err != nil {
+		return err
+	}
+	secret := "a secret of go\n"
+	answer := make([]byte, len(secret))
+	if _, err = io.WriteString(turning, secret); err == nil {
+		err = turning.ReadFull(answer)
+	}
+	if err == nil {
+		fmt.Print("rot13: ", string(answer))
+		if _, refused := turning.Write([]byte{255}); refused != nil {
+			fmt.Println("refused:", refused)
+		}
+	}
+	turning.giveUp()
+	fmt.Println("released:", released)
+	return err
+}
+
 func talk(uri, path, keys, user string) error {
 	c, err := Open(uri, keys, user)
 	if err != nil {
 		return err
 	}
-	err = converse(c, path)
+	if err = converse(c, path); err == nil {
+		err = talkInRot13(c)
+	}
 	if closed := c.Close(); err == nil {
 		err = closed
 	}

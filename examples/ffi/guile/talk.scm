@@ -11,6 +11,7 @@
              (ice-9 binary-ports) (srfi srfi-1))
 
 (define AGAIN -2)
+(define CALLBACK -16)
 (define IN 1)
 (define EV_WATCH 1)
 (define EV_RELEASED 7)
@@ -71,6 +72,14 @@
 (define watch-remove (checked "qioh_watch_remove" int32 '*))
 (define fdset-new (checked "qioh_fdset_new" '*))
 (define fdset-add (checked "qioh_fdset_add" int32 '* int32))
+
+(define channel-read-all (checked "qioh_channel_read_all" int32 '* '* size_t))
+(define channel-new-custom (checked "qioh_channel_new_custom" '* '* '* '*))
+
+;; Inside of a callback there is an error already, and what they give is passed on.
+(define bare-try-read (function "qioh_channel_try_read" int64 '* '* size_t '*))
+(define bare-try-write (function "qioh_channel_try_write" int64 '* '* size_t '*))
+(define bare-get-poll (function "qioh_channel_get_poll" int32 '* uint32 '* '* '*))
 
 (define options-unref (function "qioh_options_unref" void '*))
 (define channel-unref (function "qioh_channel_unref" void '*))
@@ -138,11 +147,77 @@
       (unless (= (channel-writev channel (make-iovec data) 1 0 fds) (bytevector-length data))
         (error "the server takes no more")))))
 
-;;; ---- the conversation ----
-
 (define (show . parts)
   (for-each display parts)
   (newline))
+
+;;; ---- a channel of our own, which turns the letters of what passes through it ----
+
+(define released 0)
+
+(define (turn! bytes)
+  (let ((around (lambda (byte first) (+ first (modulo (+ (- byte first) 13) 26)))))
+    (do ((i 0 (1+ i))) ((= i (bytevector-length bytes)) bytes)
+      (let ((byte (bytevector-u8-ref bytes i)))
+        (cond ((<= 97 byte 122) (bytevector-u8-set! bytes i (around byte 97)))
+              ((<= 65 byte 90) (bytevector-u8-set! bytes i (around byte 65))))))))
+
+;; Nothing is thrown through C: it becomes the error of the call that needed the callback.
+(define (guarded op)
+  (lambda (user-data iov niov flags fds error)
+    (catch #t
+      (lambda () (match (parse-c-struct iov (list '* size_t)) ((base len) (op base len error))))
+      (lambda (key who message arguments . _)
+        (let* ((text (string->utf8 (apply format #f message (or arguments '()))))
+               (place (pointer->bytevector error ERROR-SIZE))
+               (length (min 479 (bytevector-length text))))
+          (bytevector-copy! text 0 place 32 length)
+          (bytevector-u8-set! place (+ 32 length) 0)
+          CALLBACK)))))
+
+(define (rot13-ops channel)
+  (define (readv base len error)
+    (let ((n (bare-try-read channel base len error)))
+      (when (positive? n) (turn! (pointer->bytevector base n)))
+      n))                               ; also AGAIN, or a failure that is in the error
+  (define (writev base len error)
+    (let ((bytes (bytevector-copy (pointer->bytevector base len))))
+      (when (any (lambda (byte) (> byte 127)) (bytevector->u8-list bytes))
+        (scm-error 'misc-error #f "only ASCII is turned" #f #f))
+      (turn! bytes)
+      (bare-try-write channel (bytevector->pointer bytes) len error)))
+  (define (get-poll user-data condition fd events error)
+    (bare-get-poll channel condition fd events error))
+  (list (procedure->pointer int64 (guarded readv) (list '* '* size_t uint32 '* '*))
+        (procedure->pointer int64 (guarded writev) (list '* '* size_t uint32 '* '*))
+        (procedure->pointer int32 get-poll (list '* uint32 '* '* '*))
+        (procedure->pointer void (lambda (user-data) (set! released (1+ released))) '(*))))
+
+;; The library copies the struct, but what it points to has to live until the release.
+(define (open-rot13 ops)
+  (match ops
+    ((readv writev get-poll release)
+     (let ((layout (cons* uint32 uint32 (make-list 8 '*))))
+       (channel-new-custom
+        %null-pointer
+        (make-c-struct layout (list (sizeof layout) 0 readv writev %null-pointer %null-pointer
+                                    %null-pointer get-poll %null-pointer release))
+        %null-pointer)))))
+
+(define (talk-in-rot13 channel)
+  (define ops (rot13-ops channel))
+  (with-handle (turning (open-rot13 ops) channel-unref)
+    (let ((answer (make-bytevector (string-length "a secret of guile\n"))))
+      (send turning "a secret of guile\n")
+      (channel-read-all turning (bytevector->pointer answer) (bytevector-length answer))
+      (display (string-append "rot13: " (utf8->string answer)))
+      (catch 'qio
+        (lambda () (channel-write-all turning (bytevector->pointer (u8-list->bytevector '(255))) 1))
+        (lambda (key code message) (show "refused: " (status-name code) ": " message)))))
+  (show "released: " released)
+  ops)
+
+;;; ---- the conversation ----
 
 (define (converse channel queue path)
   (define read-line (line-reader channel queue))
@@ -158,6 +233,7 @@
     (with-handle (queue (loop-new) loop-unref)
       (with-handle (watch (watch-new-queued queue channel IN COOKIE) watch-unref)
         (converse channel queue path)
+        (talk-in-rot13 channel)
         ;; A watch that goes says so once: then whatever its cookie stood for may go.
         (watch-remove watch)
         (wait-event queue EV_RELEASED)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
+import com.sun.jna.Callback;
 import com.sun.jna.Library;
 import com.sun.jna.Memory;
 import com.sun.jna.Native;
@@ -11,6 +12,9 @@ import java.io.ByteArrayOutputStream;
 import java.io.EOFException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
 
 /**
@@ -24,6 +28,9 @@ import java.util.function.Consumer;
  */
 public final class Talk {
     static final int AGAIN = -2;
+    static final int CALLBACK = -16;
+    static final int MESSAGE_AT = 32;
+    static final int MESSAGE_SIZE = 480;
     static final int IN = 1;
     static final int EV_WATCH = 1;
     static final int EV_RELEASED = 7;
@@ -42,7 +49,7 @@ public final class Talk {
         public int domain;
         public long number;
         public long bytes;
-        public byte[] message = new byte[480];
+        public byte[] message = new byte[MESSAGE_SIZE];
     }
 
     @FieldOrder({"base", "len"})
@@ -66,6 +73,34 @@ public final class Talk {
         public Pointer listener;
     }
 
+    public interface TransferOp extends Callback {
+        long call(long userData, Pointer iov, long niov, int flags, Pointer fds, Pointer error);
+    }
+
+    public interface PollOp extends Callback {
+        int call(long userData, int condition, Pointer fd, Pointer events, Pointer error);
+    }
+
+    public interface ReleaseOp extends Callback {
+        void call(long userData);
+    }
+
+    /** A channel of one's own; a member that stays null has a default. */
+    @FieldOrder({"structSize", "flags", "readv", "writev", "close", "shutdown", "seek",
+                 "getPoll", "flush", "release"})
+    public static class Ops extends Structure {
+        public int structSize;
+        public int flags;
+        public TransferOp readv;
+        public TransferOp writev;
+        public Pointer close;
+        public Pointer shutdown;
+        public Pointer seek;
+        public PollOp getPoll;
+        public Pointer flush;
+        public ReleaseOp release;
+    }
+
     public interface Qio extends Library {
         String qioh_status_name(int code);
 
@@ -86,6 +121,17 @@ public final class Talk {
         int qioh_channel_has_feature(Pointer channel, int feature, Err error);
 
         long qioh_channel_try_read(Pointer channel, Pointer buf, long len, Err error);
+
+        long qioh_channel_try_read(Pointer channel, Pointer buf, long len, Pointer error);
+
+        long qioh_channel_try_write(Pointer channel, byte[] buf, long len, Pointer error);
+
+        int qioh_channel_read_all(Pointer channel, byte[] buf, long len, Err error);
+
+        int qioh_channel_get_poll(Pointer channel, int condition, Pointer fd, Pointer events,
+                                  Pointer error);
+
+        Pointer qioh_channel_new_custom(Pointer loop, Ops ops, long userData, Err error);
 
         int qioh_channel_write_all(Pointer channel, byte[] buf, long len, Err error);
 
@@ -268,6 +314,110 @@ public final class Talk {
         }
     }
 
+    // ---- a channel of our own, which turns the letters of what passes through it ----
+
+    static final class Rot13 {
+        /** By user_data: those that C may call, until the release. */
+        private static final Map<Long, Rot13> ALIVE = new ConcurrentHashMap<>();
+        private static final AtomicLong LAST = new AtomicLong();
+        static final AtomicLong RELEASED = new AtomicLong();
+        /** Made once: JNA frees a callback that nobody refers to. */
+        private static final Ops OPS = new Ops();
+
+        static {
+            OPS.structSize = OPS.size();
+            OPS.readv = (user, iov, niov, flags, fds, error) ->
+                guarded(error, () -> ALIVE.get(user).read(iov, error));
+            OPS.writev = (user, iov, niov, flags, fds, error) ->
+                guarded(error, () -> ALIVE.get(user).write(iov, error));
+            OPS.getPoll = (user, condition, fd, events, error) ->
+                QIO.qioh_channel_get_poll(ALIVE.get(user).inner, condition, fd, events, error);
+            OPS.release = user -> {
+                RELEASED.incrementAndGet();
+                ALIVE.remove(user);
+            };
+        }
+
+        private final Pointer inner;
+
+        private Rot13(Pointer inner) {
+            this.inner = inner;
+        }
+
+        static Handle open(Pointer inner) throws QioException {
+            long user = LAST.incrementAndGet();
+            ALIVE.put(user, new Rot13(inner));
+            return new Handle(QIO::qioh_channel_unref,
+                              e -> QIO.qioh_channel_new_custom(null, OPS, user, e));
+        }
+
+        interface Op {
+            long run() throws IOException;
+        }
+
+        /** No exception leaves a callback: it becomes the error of the call that needed it. */
+        private static long guarded(Pointer error, Op op) {
+            try {
+                return op.run();
+            } catch (IOException | RuntimeException exception) {
+                byte[] text = String.valueOf(exception.getMessage())
+                    .getBytes(StandardCharsets.UTF_8);
+                int length = Math.min(text.length, MESSAGE_SIZE - 1);
+                error.write(MESSAGE_AT, text, 0, length);
+                error.setByte(MESSAGE_AT + length, (byte) 0);
+                return CALLBACK;
+            }
+        }
+
+        private static byte[] turn(byte[] text) {
+            byte[] turned = text.clone();
+            for (int i = 0; i < text.length; i++) {
+                int first = text[i] >= 'a' ? 'a' : 'A';
+                if (Character.isLetter(text[i])) {
+                    turned[i] = (byte) ((text[i] - first + 13) % 26 + first);
+                }
+            }
+            return turned;
+        }
+
+        private long read(Pointer iov, Pointer error) {
+            Pointer base = iov.getPointer(0);
+            long n = QIO.qioh_channel_try_read(inner, base, iov.getLong(Native.POINTER_SIZE),
+                                               error);
+            if (n > 0) {
+                base.write(0, turn(base.getByteArray(0, (int) n)), 0, (int) n);
+            }
+            return n;   // also AGAIN, or a failure that is in the error
+        }
+
+        private long write(Pointer iov, Pointer error) throws IOException {
+            int len = (int) iov.getLong(Native.POINTER_SIZE);
+            byte[] text = iov.getPointer(0).getByteArray(0, len);
+            for (byte letter : text) {
+                if (letter < 0) {
+                    throw new IOException("only ASCII is turned");
+                }
+            }
+            return QIO.qioh_channel_try_write(inner, turn(text), len, error);
+        }
+    }
+
+    static void talkInRot13(Pointer channel) throws QioException {
+        byte[] secret = "a secret of java\n".getBytes(StandardCharsets.US_ASCII);
+        byte[] answer = new byte[secret.length];
+        try (Handle turning = Rot13.open(channel)) {
+            call(e -> QIO.qioh_channel_write_all(turning.token, secret, secret.length, e));
+            call(e -> QIO.qioh_channel_read_all(turning.token, answer, answer.length, e));
+            System.out.print("rot13: " + new String(answer, StandardCharsets.US_ASCII));
+            try {
+                call(e -> QIO.qioh_channel_write_all(turning.token, new byte[] {-1}, 1, e));
+            } catch (QioException refused) {
+                System.out.println("refused: " + refused.getMessage());
+            }
+        }
+        System.out.println("released: " + Rot13.RELEASED);
+    }
+
     // ---- the conversation ----
 
     static Pointer converse(String uri, String path, String keys, String user) throws IOException {
@@ -278,6 +428,7 @@ public final class Talk {
                 lines.writeWithFile("file\n", path);
                 System.out.println("file: " + lines.read());
             }
+            talkInRot13(channel.token);
             lines.end();
             call(e -> QIO.qioh_channel_close(channel.token, e));
             return channel.token;

@@ -113,6 +113,66 @@ function Connection:close()
   give_up(self.loop, qio.qioh_loop_unref)
 end
 
+-- ---- a channel of our own, which turns the letters of what passes through it ----
+
+local released = 0
+
+local function rot13(text)
+  return (text:gsub("%a", function(letter)
+    local first = letter:lower() == letter and 97 or 65
+    return string.char((letter:byte() - first + 13) % 26 + first)
+  end))
+end
+
+-- No error leaves a callback: it becomes the error of the call that needed it.
+local function guarded(op, error_of)
+  return function(...)
+    local ok, result = pcall(op, ...)
+    if ok then return result end
+    ffi.copy((select(error_of, ...)).message, tostring(result):sub(1, 479))
+    return qio.QIOH_E_CALLBACK
+  end
+end
+
+-- The callbacks live for as long as the program: a program with many channels would tell them
+-- apart by user_data and make each function once.
+local function rot13_ops(channel)
+  local ops = ffi.new("qioh_channel_ops")
+  ops.struct_size = ffi.sizeof(ops)
+  ops.readv = guarded(function(_, iov, _, _, _, e)
+    local n = qio.qioh_channel_try_read(channel, iov[0].base, iov[0].len, e)
+    if n > 0 then ffi.copy(iov[0].base, rot13(ffi.string(iov[0].base, n)), n) end
+    return n                                    -- also AGAIN, or a failure that is in e
+  end, 6)
+  ops.writev = guarded(function(_, iov, _, _, _, e)
+    local text = ffi.string(iov[0].base, iov[0].len)
+    if text:find("[\128-\255]") then error("only ASCII is turned", 0) end
+    return qio.qioh_channel_try_write(channel, rot13(text), #text, e)
+  end, 6)
+  ops.get_poll = guarded(function(_, condition, fd, events, e)
+    return qio.qioh_channel_get_poll(channel, condition, fd, events, e)
+  end, 5)
+  ops.release = function() released = released + 1 end
+  return ops
+end
+
+local function talk_in_rot13(channel)
+  local turning = owned(qio.qioh_channel_new_custom(nil, rot13_ops(channel), nil, err),
+                        qio.qioh_channel_unref)
+  local secret = "a secret of luajit\n"
+  check(qio.qioh_channel_write_all(turning, secret, #secret, err))
+  check(qio.qioh_channel_read_all(turning, chunk, #secret, err))
+  io.write("rot13: ", ffi.string(chunk, #secret))
+  local _, refused = pcall(check, qio.qioh_channel_write_all(turning, "\255", 1, err))
+  print("refused: " .. refused)
+  give_up(turning, qio.qioh_channel_unref)
+  print("released: " .. released)
+end
+
+-- Code that calls C which calls Lua back is not for the compiler.
+jit.off(talk_in_rot13)
+jit.off(give_up)
+
 -- ---- the conversation ----
 
 local function pass_file(connection, path)
@@ -127,10 +187,12 @@ local function talk(uri, path, keys, user)
   local connection = connect(uri, keys, user)
   connection:send("hello from luajit\n")
   print("event: " .. connection:read_line())
-  if check(qio.qioh_channel_has_feature(connection.channel, qio.QIOH_FEATURE_FD_PASS, err)) == 1 then
+  local passes = qio.qioh_channel_has_feature(connection.channel, qio.QIOH_FEATURE_FD_PASS, err)
+  if check(passes) == 1 then
     pass_file(connection, path)
     print("file: " .. connection:read_line())
   end
+  talk_in_rot13(connection.channel)
   connection:close()
   print("stale: " .. status_name(qio.qioh_channel_write_all(connection.channel, "x", 1, err)))
   print("left: " .. tonumber(qio.qioh_debug_live(qio.QIOH_KIND_ANY)))

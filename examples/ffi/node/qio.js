@@ -44,13 +44,18 @@ function declareEnum(body) {
   }
 }
 
-// Members are "type name", "type name[length]" or functions, which stay bare pointers.
+// A pointer to a function: the type has a name of its own, which koffi.register() takes.
+function declareCallback(name, result, parameters) {
+  return koffi.alias(name, koffi.pointer(koffi.proto(`${result} _${name}${parameters}`)));
+}
+
+// Members are "type name", "type name[length]" or functions.
 function declareStruct(name, body) {
   const members = {};
   for (const member of body.split(';').map((text) => text.trim()).filter(Boolean)) {
-    const [, pointer] = /\(\*(\w+)\)/.exec(member) ?? [];
+    const [, result, pointer, parameters] = /^(.*)\(\*(\w+)\)(\(.*\))$/.exec(member) ?? [];
     const [, type, own, length] = /^(.*?)(\w+)(?:\[(\d+)\])?$/.exec(member) ?? [];
-    if (pointer) members[pointer] = 'void *';
+    if (pointer) members[pointer] = declareCallback(`${name}_${pointer}`, result, parameters);
     else members[own] = length ? koffi.array(type.trim(), Number(length), 'String') : type.trim();
   }
   koffi.struct(name, members);
@@ -62,7 +67,7 @@ function declare(text) {
   else if ((match = /^typedef struct (\w+) {(.*)}/.exec(text))) declareStruct(match[1], match[2]);
   else if ((match = /^typedef struct (\w+) \w+$/.exec(text))) koffi.opaque(match[1]);
   else if ((match = /^typedef (.*)\(\*(\w+)\)(\(.*\))$/.exec(text))) {
-    koffi.alias(match[2], koffi.pointer(koffi.proto(`${match[1]} _${match[2]}${match[3]}`)));
+    declareCallback(match[2], match[1], match[3]);
   } else if ((match = /^typedef (\w+) (\w+)$/.exec(text))) koffi.alias(match[2], match[1]);
   else if ((match = /\bqioh_(\w+)\(/.exec(text))) functions[match[1]] = lib.func(text);
   else throw new Error(`cannot read the declaration: ${text}`);

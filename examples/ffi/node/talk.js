@@ -94,6 +94,92 @@ class Connection {
   }
 }
 
+// A channel of our own, which turns the letters of what passes through it.  Callbacks run in this
+// thread, also when the call that needs them was made on another one.
+class Rot13 {
+  static released = 0;
+
+  static open(channel) {
+    const rot13 = new Rot13(channel);
+    const ops = { struct_size: qio.koffi.sizeof('qioh_channel_ops'), flags: 0 };
+    for (const name of ['readv', 'writev', 'get_poll', 'release']) {
+      const member = qio.koffi.register(guarded(rot13[name].bind(rot13)),
+        `qioh_channel_ops_${name}`);
+      rot13.members.push(member);
+      ops[name] = member;
+    }
+    return qio.call('channel_new_custom', null, ops, null);     // which copies them
+  }
+
+  constructor(channel) {
+    Object.assign(this, { channel, members: [] });
+  }
+
+  static turn(bytes) {
+    return Buffer.from(bytes.toString('latin1').replace(/[a-z]/gi, (letter) => {
+      const first = letter <= 'Z' ? 65 : 97;
+      return String.fromCharCode((letter.charCodeAt(0) - first + 13) % 26 + first);
+    }), 'latin1');
+  }
+
+  readv(_userData, iov, _niov, _flags, _fds, error) {
+    const { base, len } = qio.koffi.decode(iov, 'qioh_iovec');
+    const n = qio.functions.channel_try_read(this.channel, base, len, error);
+    if (n > 0) {
+      const bytes = Buffer.from(qio.koffi.view(base, n));
+      Rot13.turn(bytes).copy(bytes);
+    }
+    return n;           // also AGAIN, or a failure that is in the error
+  }
+
+  writev(_userData, iov, _niov, _flags, _fds, error) {
+    const { base, len } = qio.koffi.decode(iov, 'qioh_iovec');
+    const bytes = Buffer.from(qio.koffi.view(base, Number(len)));
+    if (bytes.some((byte) => byte > 127)) throw new RangeError('only ASCII is turned');
+    return qio.functions.channel_try_write(this.channel, Rot13.turn(bytes), len, error);
+  }
+
+  get_poll(_userData, condition, fd, events, error) {
+    return qio.functions.channel_get_poll(this.channel, condition, fd, events, error);
+  }
+
+  // The last call; its own callback is still running, so they go a little later.
+  release() {
+    Rot13.released += 1;
+    setImmediate(() => this.members.forEach((member) => qio.koffi.unregister(member)));
+  }
+}
+
+// No exception leaves a callback: it becomes the error of the call that needed it.
+function guarded(op) {
+  return (...args) => {
+    try {
+      return op(...args);
+    } catch (exception) {
+      const offset = qio.koffi.offsetof('qioh_error', 'message');
+      qio.koffi.encode(args.at(-1), offset, qio.koffi.array('char', 480, 'String'),
+        exception.message.slice(0, 479));
+      return qio.E_CALLBACK;
+    }
+  };
+}
+
+async function talkInRot13(channel) {
+  const secret = Buffer.from('a secret of node\n');
+  await using('channel', Rot13.open(channel), async (turning) => {
+    await qio.later('channel_write_all', turning, secret, secret.length);
+    const answer = Buffer.alloc(secret.length);
+    await qio.later('channel_read_all', turning, answer, answer.length);
+    process.stdout.write(`rot13: ${answer}`);
+    try {
+      await qio.later('channel_write_all', turning, Buffer.from([255]), 1);
+    } catch (error) {
+      console.log(`refused: ${error.message}`);
+    }
+  });
+  console.log(`released: ${Rot13.released}`);
+}
+
 async function converse(connection, file) {
   await connection.send('hello from node\n');
   console.log(`event: ${await connection.readLine()}`);
@@ -106,6 +192,7 @@ async function converse(connection, file) {
     }
     console.log(`file: ${await connection.readLine()}`);
   }
+  await talkInRot13(connection.channel);
   await connection.close();
   return connection.channel;
 }

@@ -9,7 +9,7 @@
 
 open Ctypes
 
-let again = Int64.of_int (-2)
+let again, callback_failed = -2L, -16L
 let cond_in, ev_watch, ev_released, feature_fd_pass, kind_any = 1, 1, 7, 0, 0
 let patience_ms, cookie = 20000, 7
 
@@ -43,6 +43,26 @@ let _ = field event "bytes" uint64_t
 let _ = field event "handles" (array 4 (ptr void))
 let () = seal event
 
+let transfer_op =
+  Foreign.funptr
+    (ptr void @-> ptr iovec @-> camlint @-> int @-> ptr void @-> ptr error @-> returning int64_t)
+let poll_op =
+  Foreign.funptr
+    (ptr void @-> int @-> ptr int32_t @-> ptr uint32_t @-> ptr error @-> returning int)
+let release_op = Foreign.funptr (ptr void @-> returning void)
+
+type ops
+let ops : ops structure typ = structure "qioh_channel_ops"
+let ops_size = field ops "struct_size" uint32_t
+let _ = field ops "flags" uint32_t
+let ops_readv = field ops "readv" transfer_op
+let ops_writev = field ops "writev" transfer_op
+let _ = field ops "close_shutdown_seek" (array 3 (ptr void))
+let ops_get_poll = field ops "get_poll" poll_op
+let _ = field ops "flush" (ptr void)
+let ops_release = field ops "release" release_op
+let () = seal ops
+
 (* ---- functions ---- *)
 
 let lib = Dl.dlopen ~filename:"libqio.so.0" ~flags:[Dl.RTLD_NOW]
@@ -71,6 +91,11 @@ let write_all = bare "channel_write_all" (handle @-> string @-> word @-> fails i
 let writev =
   bare "channel_writev" (handle @-> ptr iovec @-> word @-> int @-> handle @-> fails int64_t)
 let try_read = bare "channel_try_read" (handle @-> ptr char @-> word @-> fails int64_t)
+let try_write = bare "channel_try_write" (handle @-> string @-> word @-> fails int64_t)
+let read_all = bare "channel_read_all" (handle @-> ptr char @-> word @-> fails int)
+let get_poll =
+  bare "channel_get_poll" (handle @-> int @-> ptr int32_t @-> ptr uint32_t @-> fails int)
+let new_custom = bare "channel_new_custom" (handle @-> ptr ops @-> ptr void @-> fails handle)
 let has_feature = bare "channel_has_feature" (handle @-> int @-> fails int)
 let channel_close = bare "channel_close" (handle @-> fails int)
 let loop_new = bare "loop_new" (fails handle)
@@ -149,6 +174,63 @@ let close c =
   wait_event c ev_released;
   ignore (call (channel_close c.channel))
 
+(* ---- a channel of our own, which turns the letters of what passes through it ---- *)
+
+let released = ref 0
+
+let turn =
+  let around first letter = Char.chr (first + ((Char.code letter - first + 13) mod 26)) in
+  String.map (function
+    | 'a' .. 'z' as letter -> around 97 letter
+    | 'A' .. 'Z' as letter -> around 65 letter
+    | other -> other)
+
+let fill place text =
+  String.iteri (fun i letter -> place +@ i <-@ letter) text
+
+(* No exception leaves a callback: it becomes the error of the call that needed it. *)
+let guarded op _user_data iov _niov _flags _fds e =
+  try op (from_voidp char (getf !@iov base)) (Unsigned.Size_t.to_int (getf !@iov len)) e
+  with exn ->
+    let text = match exn with Failure text -> text | other -> Printexc.to_string other in
+    let fits = String.sub text 0 (min 479 (String.length text)) in
+    fill (CArray.start (getf !@e message)) (fits ^ "\000");
+    callback_failed
+
+let rot13_readv channel place room e =
+  let n = try_read channel place room e in
+  if n > 0L then fill place (turn (string_from_ptr place ~length:(Int64.to_int n)));
+  n                                     (* also again, or a failure that is in e *)
+
+let rot13_writev channel place length e =
+  let text = string_from_ptr place ~length in
+  if String.exists (fun letter -> Char.code letter > 127) text then
+    failwith "only ASCII is turned";
+  try_write channel (turn text) length e
+
+let rot13_ops channel =
+  let it = make ops in
+  setf it ops_size (Unsigned.UInt32.of_int (sizeof ops));
+  setf it ops_readv (guarded (rot13_readv channel));
+  setf it ops_writev (guarded (rot13_writev channel));
+  setf it ops_get_poll (fun _ condition fd events e -> get_poll channel condition fd events e);
+  setf it ops_release (fun _ -> incr released);
+  it
+
+let talk_in_rot13 channel =
+  let secret = "a secret of ocaml\n" in
+  let answer = CArray.make char (String.length secret) in
+  let it = rot13_ops channel in
+  with_handle "channel" (call (new_custom null (addr it) null)) (fun turning ->
+      send turning secret;
+      ignore (call (read_all turning (CArray.start answer) (CArray.length answer)));
+      let text = string_from_ptr (CArray.start answer) ~length:(CArray.length answer) in
+      print_string ("rot13: " ^ text);
+      try send turning "\255"
+      with Qio (code, text) -> Printf.printf "refused: %s: %s\n" (status_name code) text);
+  ignore (Sys.opaque_identity it);      (* its functions have to live until the release *)
+  Printf.printf "released: %d\n" !released
+
 (* ---- the conversation ---- *)
 
 let pass_file c path =
@@ -163,6 +245,7 @@ let converse path c =
     pass_file c path;
     Printf.printf "file: %s\n" (read_line c)
   end;
+  talk_in_rot13 c.channel;
   close c;
   c.channel
 

@@ -12,16 +12,19 @@ use strict;
 use warnings;
 
 use FFI::Platypus 2.00;
-use FFI::Platypus::Memory qw(calloc free);
 use FFI::Platypus::Buffer qw(scalar_to_buffer buffer_to_scalar);
+use FFI::Platypus::Memory qw(memcpy);
 
-use constant { AGAIN => -2, IN => 1, EV_WATCH => 1, EV_RELEASED => 7, FEATURE_FD_PASS => 0 };
+use constant { AGAIN => -2, CALLBACK => -16 };
+use constant { IN => 1, EV_WATCH => 1, EV_RELEASED => 7, FEATURE_FD_PASS => 0 };
 use constant { PATIENCE_MS => 20_000, COOKIE => 7, EVENTS => 8 };
 
 # qioh_error: struct_size code sys_errno domain number bytes message; qioh_event: struct_size kind
-# condition status cookie bytes channel watch task listener; qioh_iovec: base len
-use constant { ERROR => 'LlllqQZ480', EVENT => 'LLLlQQQQQQ', IOVEC => 'QQ' };
-use constant EVENT_SIZE => length pack EVENT, (0) x 10;
+# condition status cookie bytes channel watch task listener; qioh_iovec: base len;
+# qioh_channel_ops: struct_size flags readv writev close shutdown seek get_poll flush release
+use constant { ERROR => 'LlllqQZ480', EVENT => 'LLLlQQQQQQ', IOVEC => 'QQ', OPS => 'LLQ8' };
+use constant { EVENT_SIZE => length(pack EVENT, (0) x 10), OPS_SIZE => length(pack OPS, (0) x 10) };
+use constant MESSAGE_AT => 32;
 
 my $ffi = FFI::Platypus->new(api => 2, lib => 'libqio.so.0');
 my $status_name = $ffi->function(qioh_status_name => ['sint32'] => 'string');
@@ -82,7 +85,11 @@ declare('sint32', 'options_set_str', 'opaque', 'string', 'string');
 declare('opaque', 'channel_open_uri', 'string', 'opaque');
 declare('sint32', 'channel_write_all', 'opaque', 'string', 'size_t');
 declare('sint64', 'channel_writev', 'opaque', 'opaque', 'size_t', 'uint32', 'opaque');
+declare('sint32', 'channel_read_all', 'opaque', 'opaque', 'size_t');
 declare('sint64', 'channel_try_read', 'opaque', 'opaque', 'size_t');
+declare('sint64', 'channel_try_write', 'opaque', 'string', 'size_t');
+declare('sint32', 'channel_get_poll', 'opaque', 'uint32', 'opaque', 'opaque');
+declare('opaque', 'channel_new_custom', 'opaque', 'opaque', 'opaque');
 declare('sint32', 'channel_has_feature', 'opaque', 'uint32');
 declare('sint32', 'channel_close', 'opaque');
 declare('opaque', 'loop_new');
@@ -168,6 +175,90 @@ package Connection {
     }
 }
 
+# What a channel of our own is made of: it turns the letters of what passes through it.
+package Rot13 {
+    my $transfer = '(opaque, opaque, size_t, uint32, opaque, opaque)->sint64';
+    my $poll     = '(opaque, uint32, opaque, opaque, opaque)->sint32';
+    my $release  = '(opaque)->void';
+    our $released = 0;
+
+    # It has to live until the release, and beyond: a closure may not be freed inside its call.
+    sub new {
+        my ($class, $channel) = @_;
+        my $token = $channel->{token};
+        return bless {
+            readv    => $ffi->closure(sub { guarded($_[5], sub { readv($token, @_) }, @_) }),
+            writev   => $ffi->closure(sub { guarded($_[5], sub { writev($token, @_) }, @_) }),
+            get_poll => $ffi->closure(
+                sub { $function{channel_get_poll}->call($token, @_[1 .. 4]) }),
+            release  => $ffi->closure(sub { $released++; return }),
+        }, $class;
+    }
+
+    sub ops {
+        my ($self) = @_;
+        my ($readv, $writev) = map { $ffi->cast($transfer => 'opaque', $self->{$_}) }
+            qw(readv writev);
+        my $get_poll = $ffi->cast($poll => 'opaque', $self->{get_poll});
+        my $at_end = $ffi->cast($release => 'opaque', $self->{release});
+        return pack main::OPS, main::OPS_SIZE, 0, $readv, $writev, 0, 0, 0, $get_poll, 0, $at_end;
+    }
+
+    # Nothing dies through a callback: it becomes the error of the call that needed it.
+    sub guarded {
+        my ($error, $op, @arguments) = @_;
+        my $result = eval { $op->(@arguments) };
+        return $result if defined $result;
+        my $message = substr($@, 0, 478) =~ s/\n\z//r . "\0";
+        my ($place, $size) = main::scalar_to_buffer $message;
+        main::memcpy($error + main::MESSAGE_AT, $place, $size);
+        return main::CALLBACK;
+    }
+
+    sub turn { return $_[0] =~ tr/A-Za-z/N-ZA-Mn-za-m/r }
+
+    sub block { return unpack main::IOVEC, main::buffer_to_scalar $_[0], 16 }
+
+    sub readv {
+        my ($token, undef, $iov, undef, undef, undef, $error) = @_;
+        my ($base, $len) = block($iov);
+        my $n = $function{channel_try_read}->call($token, $base, $len, $error);
+        if ($n > 0) {
+            my $text = turn(main::buffer_to_scalar $base, $n);
+            my ($place) = main::scalar_to_buffer $text;
+            main::memcpy($base, $place, $n);
+        }
+        return $n;      # also AGAIN, or a failure that is in the error
+    }
+
+    sub writev {
+        my ($token, undef, $iov, undef, undef, undef, $error) = @_;
+        my ($base, $len) = block($iov);
+        my $text = main::buffer_to_scalar $base, $len;
+        die "only ASCII is turned\n" if $text =~ /[^\x00-\x7f]/;
+        return $function{channel_try_write}->call($token, turn($text), length $text, $error);
+    }
+}
+
+sub talk_in_rot13 {
+    my ($channel) = @_;
+    my $rot13 = Rot13->new($channel);
+    {
+        my $ops = $rot13->ops;
+        my ($ops_place) = scalar_to_buffer $ops;        # the library copies them
+        my $turning = Handle->new(channel => call('channel_new_custom', undef, $ops_place, undef));
+        my $secret = "a secret of perl\n";
+        call('channel_write_all', $turning, $secret, length $secret);
+        my $answer = "\0" x length $secret;
+        my ($place, $size) = scalar_to_buffer $answer;
+        call('channel_read_all', $turning, $place, $size);
+        print "rot13: $answer";
+        eval { call('channel_write_all', $turning, "\xff", 1); 1 } or print "refused: $@";
+    }
+    print "released: $Rot13::released\n";
+    return;
+}
+
 sub converse {
     my ($connection, $path) = @_;
     $connection->send("hello from perl\n");
@@ -178,6 +269,7 @@ sub converse {
         close $file;
         print 'file: ', $connection->read_line, "\n";
     }
+    talk_in_rot13($connection->{channel});
     $connection->close;
     return $connection->{channel}{token};
 }

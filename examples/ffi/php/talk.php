@@ -145,6 +145,81 @@ final class Connection
     }
 }
 
+/** What a channel of our own is made of: it turns the letters of what passes through it. */
+final class Rot13
+{
+    public int $released = 0;
+
+    public function __construct(private FFI $ffi, private FFI\CData $inner) {}
+
+    /** The library copies the struct; PHP keeps its callbacks until the request ends. */
+    public function ops(): FFI\CData
+    {
+        $ops = $this->ffi->new('qioh_channel_ops');
+        $ops->struct_size = FFI::sizeof($ops);
+        $ops->readv = $this->guarded($this->readv(...));
+        $ops->writev = $this->guarded($this->writev(...));
+        $ops->get_poll = fn ($data, $condition, $fd, $events, $error) =>
+            $this->ffi->qioh_channel_get_poll($this->inner, $condition, $fd, $events, $error);
+        $ops->release = function ($data): void {
+            $this->released++;
+        };
+        return $ops;
+    }
+
+    /** No exception leaves a callback: it becomes the error of the call that needed it. */
+    private function guarded(Closure $op): Closure
+    {
+        return function ($data, $iov, $niov, $flags, $fds, $error) use ($op): int {
+            try {
+                return $op($iov[0], $error);
+            } catch (Throwable $thrown) {
+                $message = substr($thrown->getMessage(), 0, 479) . "\0";
+                FFI::memcpy($error->message, $message, strlen($message));
+                return $this->ffi->QIOH_E_CALLBACK;
+            }
+        };
+    }
+
+    private function readv(FFI\CData $block, FFI\CData $error): int
+    {
+        $n = $this->ffi->qioh_channel_try_read($this->inner, $block->base, $block->len, $error);
+        if ($n > 0) {
+            FFI::memcpy($block->base, str_rot13(FFI::string($block->base, $n)), $n);
+        }
+        return $n;      // also AGAIN, or a failure that is in the error
+    }
+
+    private function writev(FFI\CData $block, FFI\CData $error): int
+    {
+        $text = FFI::string($block->base, $block->len);
+        if (preg_match('/[^\x00-\x7f]/', $text)) {
+            throw new DomainException('only ASCII is turned');
+        }
+        return $this->ffi->qioh_channel_try_write($this->inner, str_rot13($text), strlen($text),
+                                                  $error);
+    }
+}
+
+function talkInRot13(Qio $qio, Handle $channel): void
+{
+    $rot13 = new Rot13($qio->ffi, $channel->token);
+    $turning = $qio->handle('channel', $qio->channel_new_custom(
+        null, FFI::addr($rot13->ops()), null));
+    $secret = "a secret of php\n";
+    $qio->channel_write_all($turning, $secret, strlen($secret));
+    $answer = $qio->ffi->new('char[' . strlen($secret) . ']');
+    $qio->channel_read_all($turning, $answer, strlen($secret));
+    echo 'rot13: ', FFI::string($answer, strlen($secret));
+    try {
+        $qio->channel_write_all($turning, "\xff", 1);
+    } catch (QioError $error) {
+        echo "refused: {$error->getMessage()}\n";
+    }
+    unset($turning, $error);
+    echo "released: {$rot13->released}\n";
+}
+
 function converse(Qio $qio, Connection $connection, string $path): FFI\CData
 {
     $connection->send("hello from php\n");
@@ -153,6 +228,7 @@ function converse(Qio $qio, Connection $connection, string $path): FFI\CData
         $connection->sendFile("file\n", $path);
         echo 'file: ', $connection->readLine(), "\n";
     }
+    talkInRot13($qio, $connection->channel);
     $connection->close();
     return $connection->channel->token;
 }

@@ -14,6 +14,7 @@ module Qio
   ffi_lib 'libqio.so.0'
 
   AGAIN = -2
+  CALLBACK = -16
   IN = 1
   EV_WATCH = 1
   EV_RELEASED = 7
@@ -33,6 +34,16 @@ module Qio
     layout :struct_size, :uint32, :kind, :uint32, :condition, :uint32, :status, :int32,
            :cookie, :uint64, :bytes, :uint64,
            :channel, :pointer, :watch, :pointer, :task, :pointer, :listener, :pointer
+  end
+
+  callback :transfer_op, %i[pointer pointer size_t uint32 pointer pointer], :int64
+  callback :poll_op, %i[pointer uint32 pointer pointer pointer], :int32
+  callback :release_op, %i[pointer], :void
+
+  class Ops < FFI::Struct           # a member that stays NULL has a default
+    layout :struct_size, :uint32, :flags, :uint32, :readv, :transfer_op, :writev, :transfer_op,
+           :close, :pointer, :shutdown, :pointer, :seek, :pointer, :get_poll, :poll_op,
+           :flush, :pointer, :release, :release_op
   end
 
   class Error < StandardError
@@ -68,7 +79,11 @@ module Qio
   declare :pointer, :channel_open_uri, :string, :pointer, blocking: true
   declare :int32, :channel_write_all, :pointer, :buffer_in, :size_t, blocking: true
   declare :int64, :channel_writev, :pointer, :pointer, :size_t, :uint32, :pointer, blocking: true
+  declare :int32, :channel_read_all, :pointer, :pointer, :size_t, blocking: true
   declare :int64, :channel_try_read, :pointer, :pointer, :size_t
+  declare :int64, :channel_try_write, :pointer, :buffer_in, :size_t
+  declare :int32, :channel_get_poll, :pointer, :uint32, :pointer, :pointer
+  declare :pointer, :channel_new_custom, :pointer, Ops.by_ref, :pointer
   declare :int32, :channel_has_feature, :pointer, :uint32
   declare :int32, :channel_close, :pointer, blocking: true
   declare :pointer, :loop_new
@@ -164,6 +179,86 @@ class Connection
   end
 end
 
+# What a channel of our own is made of: it turns the letters of what passes through it.
+class Rot13
+  @alive = {}           # user_data: what C calls until the release
+  @released = 0
+  class << self
+    attr_reader :alive
+    attr_accessor :released
+  end
+
+  def self.open(channel)
+    rot13 = new(channel)
+    alive[rot13.object_id] = rot13
+    Qio.channel_new_custom(nil, rot13.ops, FFI::Pointer.new(rot13.object_id))
+  end
+
+  attr_reader :ops
+
+  def initialize(channel)
+    @channel = channel
+    @ops = Qio::Ops.new
+    @ops[:struct_size] = Qio::Ops.size
+    @ops[:readv] = guarded { |_, iov, _, _, _, error| read(Qio::Iovec.new(iov), error) }
+    @ops[:writev] = guarded { |_, iov, _, _, _, error| write(Qio::Iovec.new(iov), error) }
+    @ops[:get_poll] = guarded { |_, *arguments| Qio.raw_channel_get_poll(@channel, *arguments) }
+    @ops[:release] = proc { |user_data| release(user_data.address) }
+  end
+
+  private
+
+  # No exception leaves a callback: it becomes the error of the call that needed it.
+  def guarded
+    proc do |*arguments|
+      yield(*arguments)
+    rescue StandardError => e
+      place = arguments.last + Qio::ErrorStruct.offset_of(:message)
+      place.put_string(0, e.message.byteslice(0, 479))
+      Qio::CALLBACK
+    end
+  end
+
+  def turn(text)
+    text.tr('A-Za-z', 'N-ZA-Mn-za-m')
+  end
+
+  def read(iov, error)
+    n = Qio.raw_channel_try_read(@channel, iov[:base], iov[:len], error)
+    iov[:base].put_bytes(0, turn(iov[:base].read_bytes(n))) if n.positive?
+    n                   # also AGAIN, or a failure that is in error
+  end
+
+  def write(iov, error)
+    text = iov[:base].read_bytes(iov[:len])
+    raise ArgumentError, 'only ASCII is turned' unless text.ascii_only?
+
+    Qio.raw_channel_try_write(@channel, turn(text), text.bytesize, error)
+  end
+
+  # The last call: nobody refers to the callbacks any more.
+  def release(user_data)
+    Rot13.released += 1
+    Rot13.alive.delete(user_data)
+  end
+end
+
+def talk_in_rot13(channel)
+  secret = "a secret of ruby\n"
+  Qio.with(:channel, Rot13.open(channel)) do |turning|
+    Qio.channel_write_all(turning, secret, secret.bytesize)
+    answer = FFI::MemoryPointer.new(secret.bytesize)
+    Qio.channel_read_all(turning, answer, answer.size)
+    puts "rot13: #{answer.read_bytes(answer.size)}"
+    begin
+      Qio.channel_write_all(turning, "\xff", 1)
+    rescue Qio::Error => e
+      puts "refused: #{e.message}"
+    end
+  end
+  puts "released: #{Rot13.released}"
+end
+
 def talk(uri, path, *credentials)
   channel = Connection.open(uri, *credentials) do |connection|
     connection.send_line("hello from ruby\n")
@@ -172,6 +267,7 @@ def talk(uri, path, *credentials)
       File.open(path) { |file| connection.send_file("file\n", file) }
       puts "file: #{connection.read_line}"
     end
+    talk_in_rot13(connection.channel)
     connection.close
     connection.channel
   end

@@ -8,14 +8,17 @@
 //! value is a number that the library checks; `Handle` gives it up when it is dropped.
 
 use std::ffi::{CStr, CString};
+use std::os::raw::c_void;
 use std::os::unix::io::AsRawFd;
 use std::process::ExitCode;
-use std::{env, fmt, fs::File, io};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{env, fmt, fs::File, io, panic, ptr, slice};
 
 mod sys {
     use std::os::raw::{c_char, c_void};
 
     pub const AGAIN: i64 = -2;
+    pub const E_CALLBACK: i64 = -16;
     pub const IN: u32 = 1;
     pub const EV_WATCH: u32 = 1;
     pub const EV_RELEASED: u32 = 7;
@@ -59,6 +62,27 @@ mod sys {
         pub listener: *mut Listener,
     }
 
+    type TransferOp = unsafe extern "C" fn(
+        *mut c_void, *const Iovec, usize, u32, *mut Fdset, *mut Error,
+    ) -> i64;
+    type PollOp =
+        unsafe extern "C" fn(*mut c_void, u32, *mut i32, *mut u32, *mut Error) -> i32;
+
+    #[repr(C)]
+    #[derive(Default)]
+    pub struct ChannelOps {
+        pub struct_size: u32,
+        pub flags: u32,
+        pub readv: Option<TransferOp>,
+        pub writev: Option<TransferOp>,
+        pub close: Option<unsafe extern "C" fn()>,      // what stays None has a default
+        pub shutdown: Option<unsafe extern "C" fn()>,
+        pub seek: Option<unsafe extern "C" fn()>,
+        pub get_poll: Option<PollOp>,
+        pub flush: Option<unsafe extern "C" fn()>,
+        pub release: Option<unsafe extern "C" fn(*mut c_void)>,
+    }
+
     #[link(name = "qio")]
     extern "C" {
         pub fn qioh_status_name(code: i32) -> *const c_char;
@@ -76,6 +100,19 @@ mod sys {
         pub fn qioh_channel_try_read(
             channel: *mut Channel, buf: *mut c_void, len: usize, error: *mut Error,
         ) -> i64;
+        pub fn qioh_channel_try_write(
+            channel: *mut Channel, buf: *const c_void, len: usize, error: *mut Error,
+        ) -> i64;
+        pub fn qioh_channel_read_all(
+            channel: *mut Channel, buf: *mut c_void, len: usize, error: *mut Error,
+        ) -> i32;
+        pub fn qioh_channel_get_poll(
+            channel: *mut Channel, condition: u32, fd: *mut i32, events: *mut u32,
+            error: *mut Error,
+        ) -> i32;
+        pub fn qioh_channel_new_custom(
+            queue: *mut Loop, ops: *const ChannelOps, user_data: *mut c_void, error: *mut Error,
+        ) -> *mut Channel;
         pub fn qioh_channel_write_all(
             channel: *mut Channel, buf: *const c_void, len: usize, error: *mut Error,
         ) -> i32;
@@ -274,10 +311,121 @@ fn write_all(channel: *mut sys::Channel, data: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
+// ---- a channel of our own ----
+
+/// What it is made of: it turns the letters of what passes through it.
+struct Rot13 {
+    inner: *mut sys::Channel,
+}
+
+static RELEASED: AtomicUsize = AtomicUsize::new(0);
+
+fn turn(text: &[u8]) -> Vec<u8> {
+    let turned = |first: u8, letter: u8| first + (letter - first + 13) % 26;
+    text.iter()
+        .map(|&letter| match letter {
+            b'a'..=b'z' => turned(b'a', letter),
+            b'A'..=b'Z' => turned(b'A', letter),
+            other => other,
+        })
+        .collect()
+}
+
+impl Rot13 {
+    fn open(inner: *mut sys::Channel) -> Result<Handle<sys::Channel>, Failure> {
+        let ops = sys::ChannelOps {
+            struct_size: std::mem::size_of::<sys::ChannelOps>() as u32,
+            readv: Some(rot13_readv),
+            writev: Some(rot13_writev),
+            get_poll: Some(rot13_get_poll),
+            release: Some(rot13_release),
+            ..Default::default()
+        };
+        let user_data = Box::into_raw(Box::new(Rot13 { inner })).cast();
+        Handle::new(sys::qioh_channel_unref, |e| unsafe {
+            sys::qioh_channel_new_custom(ptr::null_mut(), &ops, user_data, e)
+        })
+    }
+
+    unsafe fn read(&self, iov: &sys::Iovec, error: *mut sys::Error) -> i64 {
+        let n = sys::qioh_channel_try_read(self.inner, iov.base, iov.len, error);
+        if n > 0 {
+            let bytes = slice::from_raw_parts_mut(iov.base.cast::<u8>(), n as usize);
+            bytes.copy_from_slice(&turn(bytes));
+        }
+        n // also AGAIN, or a failure that is in the error
+    }
+
+    unsafe fn write(&self, iov: &sys::Iovec, error: *mut sys::Error) -> i64 {
+        let text = slice::from_raw_parts(iov.base.cast::<u8>(), iov.len);
+        if !text.is_ascii() {
+            return fail(error, "only ASCII is turned");
+        }
+        sys::qioh_channel_try_write(self.inner, turn(text).as_ptr().cast(), iov.len, error)
+    }
+}
+
+unsafe fn fail(error: *mut sys::Error, text: &str) -> i64 {
+    for (place, byte) in (*error).message[..479].iter_mut().zip(text.bytes().chain([0])) {
+        *place = byte as _;
+    }
+    sys::E_CALLBACK
+}
+
+/// No panic leaves a callback: it becomes the error of the call that needed it.
+unsafe fn guarded(error: *mut sys::Error, op: impl FnOnce() -> i64 + panic::UnwindSafe) -> i64 {
+    panic::catch_unwind(op).unwrap_or_else(|_| fail(error, "a panic in Rust"))
+}
+
+unsafe extern "C" fn rot13_readv(
+    user_data: *mut c_void, iov: *const sys::Iovec, _niov: usize, _flags: u32,
+    _fds: *mut sys::Fdset, error: *mut sys::Error,
+) -> i64 {
+    guarded(error, || (*user_data.cast::<Rot13>()).read(&*iov, error))
+}
+
+unsafe extern "C" fn rot13_writev(
+    user_data: *mut c_void, iov: *const sys::Iovec, _niov: usize, _flags: u32,
+    _fds: *mut sys::Fdset, error: *mut sys::Error,
+) -> i64 {
+    guarded(error, || (*user_data.cast::<Rot13>()).write(&*iov, error))
+}
+
+unsafe extern "C" fn rot13_get_poll(
+    user_data: *mut c_void, condition: u32, fd: *mut i32, events: *mut u32,
+    error: *mut sys::Error,
+) -> i32 {
+    sys::qioh_channel_get_poll((*user_data.cast::<Rot13>()).inner, condition, fd, events, error)
+}
+
+unsafe extern "C" fn rot13_release(user_data: *mut c_void) {
+    RELEASED.fetch_add(1, Ordering::Relaxed);
+    drop(Box::from_raw(user_data.cast::<Rot13>()));
+}
+
+fn talk_in_rot13(channel: *mut sys::Channel) -> Result<(), Failure> {
+    let secret = b"a secret of rust\n";
+    let turning = Rot13::open(channel)?;
+    write_all(turning.raw, secret)?;
+    let mut answer = vec![0u8; secret.len()];
+    call(|e| unsafe {
+        sys::qioh_channel_read_all(turning.raw, answer.as_mut_ptr().cast(), answer.len(), e)
+    })?;
+    print!("rot13: {}", String::from_utf8_lossy(&answer));
+    if let Err(failure) = write_all(turning.raw, &[255]) {
+        println!("refused: {failure}");
+    }
+    drop(turning);
+    println!("released: {}", RELEASED.load(Ordering::Relaxed));
+    Ok(())
+}
+
 // ---- the conversation ----
 
 /// Gives the channel's handle, which is given up by then.
-fn converse(uri: &str, path: &str, keys: Option<(&str, &str)>) -> Result<*mut sys::Channel, Failure> {
+fn converse(
+    uri: &str, path: &str, keys: Option<(&str, &str)>,
+) -> Result<*mut sys::Channel, Failure> {
     let mut connection = Connection::open(uri, keys)?;
     connection.send("hello from rust\n")?;
     println!("event: {}", connection.read_line()?);
@@ -285,6 +433,7 @@ fn converse(uri: &str, path: &str, keys: Option<(&str, &str)>) -> Result<*mut sy
         connection.send_file("file\n", &File::open(path)?)?;
         println!("file: {}", connection.read_line()?);
     }
+    talk_in_rot13(connection.channel.raw)?;
     connection.close()?;
     Ok(connection.channel.raw)
 }
