@@ -59,15 +59,27 @@ static const struct {
 
 /* ---- the context ---- */
 
-qiol_ctx *qiol_ctx_get(lua_State *L)
+static qiol_ctx **find_ctx(lua_State *L)
 {
     qiol_ctx **p;
 
     qiol_rawgetp(L, &ctx_key);
     p = lua_touserdata(L, -1);
     lua_pop(L, 1);
+    return p;
+}
+
+bool qiol_is_open(lua_State *L)
+{
+    return find_ctx(L) != NULL;
+}
+
+qiol_ctx *qiol_ctx_get(lua_State *L)
+{
+    qiol_ctx **p = find_ctx(L);
+
     if (!p || !*p) {
-        luaL_error(L, "the Lua state is closing");
+        luaL_error(L, p ? "the Lua state is closing" : "qio is not open in this Lua state");
         return NULL;
     }
     return *p;
@@ -101,8 +113,7 @@ static void disarm(qiol_ud *u)
     }
 }
 
-/* Gives up what the box holds; the box may be finalised or closed again later. */
-static void empty_box(qiol_ud *u)
+void qiol_empty(qiol_ud *u)
 {
     void *h = u->h;
 
@@ -126,25 +137,45 @@ static void unlink_box(qiol_ud *u)
     u->link = NULL;
 }
 
-static int ctx_gc(lua_State *L)
+static void close_ctx(qiol_ctx **p)
 {
-    qiol_ctx **p = lua_touserdata(L, 1);
-    qiol_ctx *ctx;
+    qiol_ctx *ctx = *p;
 
-    /* Nobody but the collector reaches this userdata: it is in the registry only. */
-    if (!p || !*p) {
-        return 0;
+    if (!ctx) {
+        return;
     }
-    ctx = *p;
     *p = NULL;
+    if (ctx->host_watch) {
+        qioh_watch_remove(ctx->host_watch, NULL);
+        qioh_watch_unref(ctx->host_watch);
+    }
     qiol_cb_close(ctx);
     while (ctx->boxes) {
         qiol_ud *u = ctx->boxes;
 
         unlink_box(u);
-        empty_box(u);
+        qiol_empty(u);
     }
     qiol_ctx_unref(ctx);
+}
+
+void qiol_ctx_close(lua_State *L)
+{
+    qiol_ctx **p = find_ctx(L);
+
+    if (p) {
+        close_ctx(p);
+    }
+}
+
+static int ctx_gc(lua_State *L)
+{
+    qiol_ctx **p = lua_touserdata(L, 1);
+
+    /* Nobody but the collector reaches this userdata: it is in the registry only. */
+    if (p) {
+        close_ctx(p);
+    }
     return 0;
 }
 
@@ -280,6 +311,24 @@ int qiol_box_result(lua_State *L, qiol_ud *u, void *h, int index)
     return 1;
 }
 
+int qiol_push_channel(lua_State *L, qiol_ud *fresh, int at, qioh_channel *channel, bool owned)
+{
+    qioh_error error = { .struct_size = sizeof error };
+
+    qiol_push_known(L, channel);
+    if (!lua_isnil(L, -1)) {
+        if (owned) {
+            qioh_channel_unref(channel);
+        }
+        return 1;
+    }
+    lua_pop(L, 1);
+    if (!owned && !qioh_channel_ref(channel, &error)) {
+        return qiol_fail(L, &error);
+    }
+    return qiol_box_result(L, fresh, channel, at);
+}
+
 void qiol_push_known(lua_State *L, const void *token)
 {
     qiol_rawgetp(L, &cache_key);
@@ -300,7 +349,7 @@ static int meta_gc(lua_State *L)
     qiol_ud *u = meta_box(L);
 
     unlink_box(u);
-    empty_box(u);
+    qiol_empty(u);
     return 0;
 }
 
@@ -314,7 +363,7 @@ static int meta_close(lua_State *L)
     if (kinds[u->kind].close) {
         kinds[u->kind].close(u->h);
     } else {
-        empty_box(u);
+        qiol_empty(u);
     }
     return 0;
 }

@@ -39,6 +39,7 @@ typedef struct call {
     void *object;
     int32_t fd;
     uint32_t condition;
+    bool keep;                  /* out: whether the registration stays */
 } call;
 
 qiol_cb *qiol_cb_new(lua_State *L, int index, qioh_loop *loop)
@@ -178,34 +179,42 @@ static int call_body(lua_State *L)
     return 1;
 }
 
+/* Runs the function with a traceback for its errors, which go to the handler. */
+static int run_body(lua_State *L)
+{
+    call *c = lua_touserdata(L, 1);
+
+    lua_pushcfunction(L, add_traceback);
+    lua_pushcfunction(L, call_body);
+    lua_pushlightuserdata(L, c);
+    if (lua_pcall(L, 1, 1, 2) != 0) {
+        report(L);
+    } else {
+        c->keep = !(lua_isboolean(L, -1) && !lua_toboolean(L, -1));
+    }
+    return 0;
+}
+
 /* Owner thread.  Returns: false when the function returned false, which removes a watch; an
  * error keeps it, as nothing tells that the next call fails too. */
-static bool run(const call *c)
+static bool run(call *c)
 {
     lua_State *L = c->cb->ctx->L;
-    bool keep = true;
     int top;
 
     if (!L) {
         return false;
     }
+    c->keep = true;
     top = lua_gettop(L);
-    if (!lua_checkstack(L, 8)) {
-        return true;
-    }
-    lua_pushcfunction(L, add_traceback);
-    lua_pushcfunction(L, call_body);
-    lua_pushlightuserdata(L, (void *)c);
-    if (lua_pcall(L, 1, 1, top + 1) != 0) {
-        report(L);
-    } else {
-        keep = !(lua_isboolean(L, -1) && !lua_toboolean(L, -1));
+    if (qiol_protect(L, run_body, c) != 0) {
+        fprintf(stderr, "qio: no memory to call back\n");
     }
     lua_settop(L, top);
-    return keep;
+    return c->keep;
 }
 
-static int32_t dispatch(const call *c, qioh_watch *watch)
+static int32_t dispatch(call *c, qioh_watch *watch)
 {
     qiol_cb *cb = c->cb;
     qiol_ctx *ctx = cb->ctx;
@@ -264,21 +273,13 @@ int32_t qiol_defer_fn(qioh_loop *loop, void *user_data, qioh_error *error)
 
 typedef struct filter_call {
     const qiol_cb *cb;
+    qioh_task *task;
     lua_Integer direction;
     const void *buf;
     size_t len;
+    qioh_error *error;
+    int32_t status;             /* out */
 } filter_call;
-
-static int filter_body(lua_State *L)
-{
-    const filter_call *c = lua_touserdata(L, 1);
-
-    lua_rawgeti(L, LUA_REGISTRYINDEX, c->cb->ref);
-    lua_pushinteger(L, c->direction);
-    lua_pushlstring(L, c->buf, c->len);
-    lua_call(L, 2, 1);
-    return 1;
-}
 
 static int32_t filter_failed(qioh_error *error, const char *what, const char *more)
 {
@@ -291,7 +292,7 @@ static int32_t filter_failed(qioh_error *error, const char *what, const char *mo
 }
 
 /* What the filter has left on the stack: nil, or what to send. */
-static int32_t filter_result(lua_State *L, qioh_task *task, qioh_error *error)
+static int32_t filter_result(lua_State *L, const filter_call *c)
 {
     const char *text;
     int32_t status;
@@ -301,38 +302,45 @@ static int32_t filter_result(lua_State *L, qioh_task *task, qioh_error *error)
         return 0;
     }
     if (lua_type(L, -1) != LUA_TSTRING) {
-        return filter_failed(error, "a filter has to return a string or nil (unchanged), not a ",
+        return filter_failed(c->error,
+                             "a filter has to return a string or nil (unchanged), not a ",
                              luaL_typename(L, -1));
     }
     text = lua_tolstring(L, -1, &len);
-    status = qioh_task_put(task, text, len, error);
+    status = qioh_task_put(c->task, text, len, c->error);
     return status < 0 ? status : 1;
+}
+
+static int filter_body(lua_State *L)
+{
+    filter_call *c = lua_touserdata(L, 1);
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, c->cb->ref);
+    lua_pushinteger(L, c->direction);
+    lua_pushlstring(L, c->buf, c->len);
+    lua_call(L, 2, 1);
+    c->status = filter_result(L, c);
+    return 0;
 }
 
 int32_t qiol_filter_fn(qioh_task *task, uint32_t direction, const void *buf, size_t len,
                        void *user_data, qioh_error *error)
 {
-    filter_call c = { user_data, (lua_Integer)direction, buf, len };
-    qiol_ctx *ctx = c.cb->ctx;
-    lua_State *L = ctx->L;
-    int32_t status;
+    filter_call c = { user_data, task, (lua_Integer)direction, buf, len, error, 0 };
+    lua_State *L = qiol_cb_enter(c.cb);
     int top;
 
-    if (!pthread_equal(ctx->owner, pthread_self()) || !L || !lua_checkstack(L, 8)) {
+    if (!L) {
         return filter_failed(error, "the filter's Lua state runs on another thread", "");
     }
     top = lua_gettop(L);
-    lua_pushcfunction(L, filter_body);
-    lua_pushlightuserdata(L, &c);
-    if (lua_pcall(L, 1, 1, 0) != 0) {
+    if (qiol_protect(L, filter_body, &c) != 0) {
         const char *text = lua_tostring(L, -1);
 
-        status = filter_failed(error, text ? text : luaL_typename(L, -1), "");
-    } else {
-        status = filter_result(L, task, error);
+        c.status = filter_failed(error, text ? text : luaL_typename(L, -1), "");
     }
     lua_settop(L, top);
-    return status;
+    return c.status;
 }
 
 void qiol_cb_release(void *user_data)

@@ -66,25 +66,6 @@ static int ws_recv(lua_State *L)
 
 /* ---- the channel below ---- */
 
-/* The box of a channel that is somebody's already, or a new one; owned: with a reference. */
-static int push_channel(lua_State *L, qiol_ud *fresh, int at, qioh_channel *channel, bool owned)
-{
-    qioh_error error = { .struct_size = sizeof error };
-
-    qiol_push_known(L, channel);
-    if (!lua_isnil(L, -1)) {
-        if (owned) {
-            qioh_channel_unref(channel);
-        }
-        return 1;
-    }
-    lua_pop(L, 1);
-    if (!owned && !qioh_channel_ref(channel, &error)) {
-        return qiol_fail(L, &error);
-    }
-    return qiol_box_result(L, fresh, channel, at);
-}
-
 /* transport(channel): the one below, or nil, message, code */
 static int transport(lua_State *L)
 {
@@ -94,7 +75,7 @@ static int transport(lua_State *L)
     int at = lua_gettop(L);
     qioh_channel *below = qioh_channel_get_transport(channel, &error);
 
-    return below ? push_channel(L, fresh, at, below, false) : qiol_fail(L, &error);
+    return below ? qiol_push_channel(L, fresh, at, below, false) : qiol_fail(L, &error);
 }
 
 /* take_transport(channel, timeout_ms) */
@@ -111,7 +92,7 @@ static int take_transport(lua_State *L)
     fresh = qiol_new(L, QIOL_CHANNEL);
     at = lua_gettop(L);
     below = qioh_channel_take_transport(channel, (int32_t)ms, &error);
-    return below ? push_channel(L, fresh, at, below, true) : qiol_fail(L, &error);
+    return below ? qiol_push_channel(L, fresh, at, below, true) : qiol_fail(L, &error);
 }
 
 /* tls_export(channel, label, length, context or nil) */
@@ -201,12 +182,7 @@ static int32_t ask(question *q, qioh_error *error)
         return failed(error, "the Lua state of the function is closed, or of another thread");
     }
     top = lua_gettop(L);
-    if (!lua_checkstack(L, 8)) {
-        return failed(error, "not enough memory");
-    }
-    lua_pushcfunction(L, ask_body);
-    lua_pushlightuserdata(L, q);
-    answer = lua_pcall(L, 1, 0, 0) == 0 ? q->answer : failed(error, lua_tostring(L, -1));
+    answer = qiol_protect(L, ask_body, q) == 0 ? q->answer : failed(error, lua_tostring(L, -1));
     lua_settop(L, top);
     return answer;
 }

@@ -33,6 +33,17 @@ void qiol_rawsetp(lua_State *L, const void *key)
 #endif
 }
 
+int qiol_protect(lua_State *L, lua_CFunction body, void *user_data)
+{
+#if LUA_VERSION_NUM >= 502
+    lua_pushcfunction(L, body);
+    lua_pushlightuserdata(L, user_data);
+    return lua_pcall(L, 1, 0, 0);
+#else
+    return lua_cpcall(L, body, user_data);
+#endif
+}
+
 /* ---- results ---- */
 
 int qiol_fail(lua_State *L, const qioh_error *error)

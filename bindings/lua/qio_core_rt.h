@@ -58,7 +58,7 @@ typedef struct qiol_cb qiol_cb;
 typedef struct qiol_ctx {
     atomic_int refs;
     lua_State *L;               /* our own Lua thread; NULL = the state is closed */
-    pthread_t owner;
+    _Atomic pthread_t owner;
     pthread_mutex_t mu;
     qiol_cb *queue;
     qiol_cb **queue_tail;
@@ -71,11 +71,15 @@ typedef struct qiol_ctx {
     qioh_loop *loop;            /* borrowed; may be stale */
     int event, events_end;      /* what is left of the batch */
     qioh_event events[QIOL_EVENTS];
+    qioh_loop *host_loop;       /* borrowed: of the program around it, if it gave one */
+    qioh_watch *host_watch;     /* there */
 } qiol_ctx;
 
 /* ---- qio_core_box.c: context and boxes ---- */
 
+bool qiol_is_open(lua_State *L);                /* whether qio.core, this one, was opened */
 qiol_ctx *qiol_ctx_get(lua_State *L);           /* throws when the state is closing */
+void qiol_ctx_close(lua_State *L);              /* as the end of the state does */
 qiol_ctx *qiol_ctx_ref(qiol_ctx *ctx);
 void qiol_ctx_unref(qiol_ctx *ctx);
 
@@ -89,6 +93,11 @@ qiol_ud *qiol_new_sized(lua_State *L, int kind, size_t extra);
 int qiol_box_result(lua_State *L, qiol_ud *u, void *h, int index);
 /* Whether a layer has accepted what it could not send yet; what could be sent is. */
 bool qiol_holds_back(const qiol_ud *u);
+/* The box of a channel that is somebody's already, or `fresh` at the absolute index `at`; pushed.
+ * owned: the reference of `channel` goes into it. */
+int qiol_push_channel(lua_State *L, qiol_ud *fresh, int at, qioh_channel *channel, bool owned);
+/* Gives up what the box holds; it may be finalised or closed again later. */
+void qiol_empty(qiol_ud *u);
 /* Pushes the one box of a live channel or listener token, or nil. */
 void qiol_push_known(lua_State *L, const void *token);
 
@@ -163,6 +172,12 @@ void qiol_disarm(qiol_ud *u, int direction);
 /* ---- qio_core_task.c ---- */
 
 int qiol_scheduler(lua_State *L);
+
+/*
+ * Runs body with user_data as its one argument in protected mode, from outside of Lua, where
+ * nothing may throw: in 5.1 pushing a function takes memory.  0, or an error with its value pushed.
+ */
+int qiol_protect(lua_State *L, lua_CFunction body, void *user_data);
 
 /* ---- 5.1 ---- */
 

@@ -9,49 +9,23 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <lauxlib.h>
-#include <lualib.h>
+#include <qio/qio-lua.h>
 #include "qio_core_rt.h"
-#include "runner.h"
+#include "lua-state.h"
 
 int luaopen_qio_core(lua_State *L);
 
 /* ---- states ---- */
 
-/* An allocator that fails from the left-th allocation on; -1 = never. */
-typedef struct Memory {
-    long left;
-    bool failed;
-} Memory;
-
-static void *allocate(void *ud, void *ptr, size_t osize, size_t nsize)
-{
-    Memory *memory = ud;
-
-    if (nsize == 0) {
-        free(ptr);
-        return NULL;
-    }
-    /* Shrinking must not fail. */
-    if (memory->left >= 0 && (!ptr || nsize > osize)) {
-        if (memory->left == 0) {
-            memory->failed = true;
-            return NULL;
-        }
-        memory->left--;
-    }
-    return realloc(ptr, nsize);
-}
-
 static void preload(lua_State *L)
 {
     luaL_openlibs(L);
     lua_getglobal(L, "package");
-    lua_pushliteral(L, QIO_LUA_DIR "/?.lua");
-    lua_setfield(L, -2, "path");
     lua_getfield(L, -1, "preload");
     lua_pushcfunction(L, luaopen_qio_core);
     lua_setfield(L, -2, "qio.core");
+    lua_pushcfunction(L, luaopen_qio);
+    lua_setfield(L, -2, "qio");
     lua_pop(L, 2);
 }
 
@@ -62,18 +36,6 @@ static lua_State *new_state(void)
     CHECK(L);
     preload(L);
     return L;
-}
-
-static void run(lua_State *L, const char *script)
-{
-    if (luaL_dostring(L, script) != LUA_OK) {
-        test_fail(__FILE__, __LINE__, "%s", lua_tostring(L, -1));
-    }
-}
-
-static void check_nothing_lives(void)
-{
-    CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
 }
 
 TEST(a_state_that_ends_gives_up_everything)
@@ -119,11 +81,12 @@ TEST(a_finaliser_that_makes_channels_leaks_none)
 {
     lua_State *L = new_state();
 
-    run(L, "core = require 'qio.core'\n"
-           "younger = setmetatable({}, { __gc = function()\n"
+    run(L, FINALISER
+           "core = require 'qio.core'\n"
+           "younger = finaliser(function()\n"
            "  made = { core.channel_new_pair() }\n"
            "  l = core.listener_open_uri('tcp://127.0.0.1:0', nil)\n"
-           "end })\n");
+           "end)\n");
     lua_close(L);
     check_nothing_lives();
 }
@@ -141,7 +104,8 @@ TEST(a_finaliser_older_than_the_module_gets_an_error)
     lua_State *L = new_state();
 
     message[0] = '\0';
-    run(L, "older = setmetatable({}, { __gc = function() late() end })\n"
+    run(L, FINALISER
+           "older = finaliser(function() late() end)\n"
            "core = require 'qio.core'\n"
            "function late() ok, err = pcall(core.channel_new_pair) report(err) end\n");
     lua_pushcfunction(L, keep_message);
@@ -154,7 +118,10 @@ TEST(a_finaliser_older_than_the_module_gets_an_error)
 static const char chat[] =
     "local qio = require 'qio'\n"
     "local a, b = qio.pair()\n"
-    "local t = qio.spawn(function() for line in b:lines() do b:write(line, '!\\n') end end)\n"
+    "local t = qio.spawn(function()\n"
+    "  local line = b:readline()\n"
+    "  while line do b:write(line, '!\\n') line = b:readline() end\n"
+    "end)\n"
     "for i = 1, 20 do a:write(i, '\\n') assert(a:readline() == i .. '!') end\n"
     "a:shutdown 'write'\n"
     "t:join()\n"
@@ -208,16 +175,6 @@ static qiol_cb *callback_of(lua_State *L, const char *global)
     cb = qiol_cb_new(L, lua_gettop(L), NULL);
     lua_pop(L, 1);
     return cb;
-}
-
-static long long global_int(lua_State *L, const char *name)
-{
-    long long value;
-
-    lua_getglobal(L, name);
-    value = lua_tointeger(L, -1);
-    lua_pop(L, 1);
-    return value;
 }
 
 static atomic_bool drained_enough;
@@ -423,19 +380,17 @@ TEST(no_handle_leaks_when_memory_runs_out_at_work, .timeout_s = 120)
     long fails = 0;
 
     for (long k = 0;; k++) {
-        Memory memory = { -1, false };
-        lua_State *L = lua_newstate(allocate, &memory);
+        lua_State *L = new_state();
+        Memory memory;
         int rc;
 
         test_note("allocation %ld", k);
-        CHECK(L);
-        preload(L);
-        run(L, work);
+        CHECK_INT(luaL_dostring(L, work), ==, LUA_OK);
         lua_pushcfunction(L, call_work);
         lua_insert(L, -2);
-        memory.left = k;
+        limit_memory(L, &memory, k);
         rc = lua_pcall(L, 1, 0, 0);
-        memory.left = -1;
+        unlimit_memory(L, &memory);
         if (rc != LUA_OK && rc != LUA_ERRMEM) {
             /* An assert of the script after an error result, or "not enough memory" as text. */
             CHECK(memory.failed);
@@ -460,22 +415,22 @@ static int open_all(lua_State *L)
     return 0;
 }
 
-/* Opening takes thousands of allocations, most of them by the parser: every 7th. */
+/* Opening takes thousands of allocations, most of them by the parser: every 31st. */
 TEST(no_handle_leaks_when_memory_runs_out_while_opening, .timeout_s = 120)
 {
     long fails = 0;
 
-    for (long k = 0;; k += 7) {
-        Memory memory = { -1, false };
-        lua_State *L = lua_newstate(allocate, &memory);
+    for (long k = 0;; k += 31) {
+        lua_State *L = luaL_newstate();
+        Memory memory;
         int rc;
 
         test_note("allocation %ld", k);
         CHECK(L);
         lua_pushcfunction(L, open_all);
-        memory.left = k;
+        limit_memory(L, &memory, k);
         rc = lua_pcall(L, 0, 0, 0);
-        memory.left = -1;
+        unlimit_memory(L, &memory);
         fails += rc != LUA_OK;
         lua_close(L);
         check_nothing_lives();

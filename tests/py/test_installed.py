@@ -2,6 +2,7 @@
 """What a C program finds once the library is installed: headers, pkg-config file, symbols."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from flat import BUILD, ROOT
 
 SOURCES = ROOT / 'tests/installed'
+LUA_HEADER = 'qio-lua.h'        # for those who have Lua: no other header leads to it
+LUA_PACKAGES = {'5.1': 'qio-lua5.1', '5.3': 'qio-lua5.3', '5.4': 'qio-lua5.4',
+                'luajit': 'qio-luajit'}
 
 
 def run(*command, **environment):
@@ -30,19 +34,22 @@ class Installed:
         }
         self.root = root
 
-    def flags(self):
+    def flags(self, package='qio'):
         """With the system's own headers found in the system, not below the folder."""
         own, others = [], []
-        for flag in run('pkg-config', '--cflags', '--libs', 'qio', **self.environment).split():
+        for flag in run('pkg-config', '--cflags', '--libs', package, **self.environment).split():
             path = flag[2:]
             (own if os.path.exists(path) or flag.startswith('-l') else others).append(flag)
         return own + [flag[:2] + flag[2:].replace(str(self.root), '', 1) for flag in others]
 
-    def build(self, compiler, source, out, *options):
+    def build(self, compiler, source, out, *options, package='qio'):
         run(compiler, '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror', '-Wno-unused-parameter',
-            '-Wno-missing-field-initializers', *options, SOURCES / source, *self.flags(),
+            '-Wno-missing-field-initializers', *options, SOURCES / source, *self.flags(package),
             '-pthread', '-o', out)
-        return run(out, LD_LIBRARY_PATH=str(self.libdir))
+        return self.start(out)
+
+    def start(self, *command):
+        return run(*command, LD_LIBRARY_PATH=str(self.libdir))
 
 
 @pytest.fixture(scope='module')
@@ -73,10 +80,72 @@ def test_every_public_header_stands_alone(installed, compiler, suffix, tmp_path)
         if header.name == 'qioh-abi.h':
             continue        # qioh.h is its wrapper
         source.write_text(f'#include <qio/{header.name}>\nint main(void) {{ return 0; }}\n')
-        run(compiler, '-fsyntax-only', '-Wall', '-Wextra', '-Werror', source, *installed.flags())
+        for package in LUA_PACKAGES.values() if header.name == LUA_HEADER else ['qio']:
+            run(compiler, '-fsyntax-only', '-Wall', '-Wextra', '-Werror', source,
+                *installed.flags(package))
 
 
 @pytest.mark.needs('meson')
 def test_public_headers_are_those_that_qio_h_leads_to(installed):
     from flat import abi
-    assert {path.name for path in installed.headers.glob('*.h')} == set(abi.public_headers())
+    names = {path.name for path in installed.headers.glob('*.h')}
+    assert names - {LUA_HEADER} == set(abi.public_headers())
+
+
+# ---- programs with Lua in them ----
+
+HOST = ROOT / 'examples/host.c'
+
+
+@pytest.mark.needs('gcc', 'meson', 'pkg-config')
+@pytest.mark.parametrize('kind', LUA_PACKAGES)
+def test_a_program_with_a_script_in_it(installed, kind, tmp_path):
+    output = installed.build('gcc', HOST, tmp_path / 'host', package=LUA_PACKAGES[kind])
+    assert output == 'HELLO FROM C\nAND AGAIN\n'
+
+
+@pytest.mark.needs('gcc', 'meson', 'pkg-config', 'valgrind')
+def test_a_program_with_a_script_in_it_under_valgrind(installed, tmp_path):
+    installed.build('gcc', HOST, tmp_path / 'host', '-g', package='qio-lua5.4')
+    output = installed.start('valgrind', '-q', '--error-exitcode=9', '--leak-check=full',
+                             '--errors-for-leak-kinds=definite,indirect', '--track-fds=yes',
+                             tmp_path / 'host')
+    assert output == 'HELLO FROM C\nAND AGAIN\n'
+
+
+@pytest.mark.needs('g++', 'meson', 'pkg-config')
+def test_a_program_in_cxx_with_a_script_in_it(installed, tmp_path):
+    """lua.hpp first, or nothing of Lua first."""
+    for number, first in enumerate(['#include <lua.hpp>', '']):
+        source = tmp_path / f'host{number}.cc'
+        source.write_text(first + """
+#include <qio/qio-lua.h>
+extern "C" {
+#include <lualib.h>
+#include <lauxlib.h>
+}
+#include <cstdio>
+int main()
+{
+    lua_State *L = luaL_newstate();
+    luaL_openlibs(L);
+    int status = qio_lua_init(L, nullptr, QIO_LUA_HOSTED);
+    std::printf("%d %d %d\\n", status, qio_lua_get_fd(L) >= 0, qio_lua_dispatch(L, 0));
+    lua_close(L);
+    return 0;
+}
+""")
+        assert installed.build('g++', source, tmp_path / f'host{number}',
+                               package='qio-lua5.4').startswith('0 1 ')
+
+
+@pytest.mark.needs('gcc', 'meson')
+@pytest.mark.parametrize('kind', LUA_PACKAGES)
+def test_the_library_for_lua_defines_what_its_header_declares(installed, kind):
+    text = (installed.headers / LUA_HEADER).read_text(encoding='utf-8')
+    declared = set(re.findall(r'^[\w *]*?\b(luaopen_qio|qio_lua_\w+)\(', text, re.M))
+    lines = run('readelf', '-sW', installed.libdir / f'lib{LUA_PACKAGES[kind]}.a').splitlines()
+    visible = {line.split()[7] for line in lines
+               if ' GLOBAL DEFAULT ' in line and ' UND ' not in line}
+    assert len(declared) > 8
+    assert visible == declared | {'luaopen_qio_core'}

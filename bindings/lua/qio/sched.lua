@@ -51,6 +51,7 @@ local deadlines, operations = {}, {}            -- cookie -> waiter; expiry, the
 local last_cookie = 2                           -- 1 and 2 are the directions
 local turning, dispatching = 0, false
 local used, quitting, hosted = false, false, false
+local forbidden = false                         -- a wait outside of a task holds the program up
 local waiter_fn                                 -- setwaiter's function
 -- [1]: operations since the last turn, see sched.pass; [2]: not nil, something is to be done.
 local streak = { 0, nil, most = 128 }
@@ -335,10 +336,17 @@ local function turn_until(w, deadline)
   return w.ok, w.msg, w.code
 end
 
+local function check_blocking()
+  if forbidden then
+    error("cannot wait outside of a task: the program runs the loop (start one with qio.spawn)", 0)
+  end
+end
+
 -- Until wake(w, ...) or the deadline (a time of core.now(), or nil or false); meanwhile w is in
 -- slots[key].
 local function suspend(w, slots, key, deadline)
   local direction = slots == waiting[READ] and READ or slots == waiting[WRITE] and WRITE
+  if not w.co then check_blocking() end
   slots[key] = w
   if direction then hot.take(key, direction, true) end
   local ok, msg, code
@@ -368,7 +376,7 @@ local function alone()
 end
 -- The same for a call: also not in a task.
 function sched.alone()
-  return alone() and not current()
+  return not forbidden and alone() and not current()
 end
 
 local function plain_wait(channel, direction, deadline)
@@ -389,6 +397,7 @@ end
 function sched.wait(object, direction, deadline)
   local w = current()
   if not w then
+    check_blocking()
     if alone() then return plain_wait(object, direction, deadline) end
     w = {}
   end
@@ -542,6 +551,7 @@ end
 
 local function check_driver(what)
   if running_task() then refuse(what .. " inside a task", 3) end
+  if forbidden then refuse(what .. ": the program runs the loop", 3) end
   refuse_in_callback(what, 3)
 end
 
@@ -588,6 +598,30 @@ function sched.pollfd()
   hosted = true
   if head <= tail then core.loop_wakeup(loop) end
   return core.loop_get_fd(loop)
+end
+
+-- ---- a C program around it ----
+
+function sched.forbid_blocking(yes)
+  forbidden = yes
+end
+
+-- One turn, by the program.
+function sched.hosted_turn(timeout_ms)
+  if running_task() then return nil, "a turn of the loop inside a task", BUSY end
+  local n, msg, code = turn(timeout_ms)
+  if head <= tail then core.loop_wakeup(loop) end
+  if not n then return nil, msg, code end
+  return n > 0
+end
+
+-- The program's loop calls it while ours has something to do.
+function sched.on_host()
+  sched.hosted_turn(0)
+end
+
+function sched.is_waited(object)
+  return (waiting[READ][object] or waiting[WRITE][object]) ~= nil
 end
 
 function sched.setwaiter(fn)
