@@ -25,6 +25,8 @@
  *       for runtimes that can take no callback; a channel in Lua is a class with methods
  *   closure_new closure_get_code
  *       a script has no use for a C function pointer, and every callback has its user_data
+ *   channel_new_custom
+ *       qio.newclass: the functions are C's, which look the methods up
  *   loop_attach_glib
  *       a script has no GMainContext; a C host attaches the loop
  */
@@ -58,6 +60,8 @@
 %ignore qioh_channel_push;
 %ignore qioh_channel_push_end;
 %ignore qioh_channel_pull;
+%ignore qioh_channel_new_custom;
+%ignore qioh_channel_ops;
 %ignore qioh_closure_new;
 %ignore qioh_closure_get_code;
 %ignore qioh_error;

@@ -201,3 +201,9 @@ def test_every_function_of_the_abi_is_there_or_left_out_for_a_reason():
     assert len(functions) > 90
     missing = {name for name in functions - there if not name.endswith('_unref')}
     assert missing <= set(re.findall(r'\w+', reasons)), missing
+
+
+def test_no_pointer_goes_through_the_checks_of_swig():
+    """They take nil and any userdata for a handle: each type needs a typemap of ours, or %ignore."""
+    text = (BUILD / 'bindings/lua/qio_core_wrap.c').read_text(encoding='utf-8')
+    assert not re.findall(r'SWIG_ConvertPtr\(L,\d.*|SWIG_NewPointerObj\(L,result.*', text)

@@ -9,7 +9,6 @@ import pytest
 from flat import BUILD, ROOT
 
 LUAS = {'lua5.1': '5.1', 'lua5.3': '5.3', 'lua5.4': '5.4', 'luajit': 'luajit'}
-ALIKE = {'5.1', 'luajit'}
 
 
 def require(lua, kind, script='print(require "qio"._NAME)'):
@@ -24,7 +23,7 @@ def require(lua, kind, script='print(require "qio"._NAME)'):
 @pytest.mark.parametrize('lua', [pytest.param(lua, marks=pytest.mark.needs(lua)) for lua in LUAS])
 def test_a_module_for_another_lua(lua, kind):
     done = require(lua, kind)
-    if LUAS[lua] == kind or {LUAS[lua], kind} == ALIKE:
+    if LUAS[lua] == kind or (lua, kind) == ('luajit', '5.1'):
         assert (done.stdout, done.stderr, done.returncode) == ('qio\n', '', 0)
     else:
         assert done.returncode == 1
