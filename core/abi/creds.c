@@ -30,6 +30,7 @@ typedef struct AbiHook {
     qioh_authorize_fn authorize;
     void *user_data;
     qioh_release_fn release;
+    uint32_t epoch;             /* base/fork.h */
 } AbiHook;
 
 /* ---- life ---- */
@@ -126,7 +127,10 @@ static void hook_destroy(gpointer opaque)
     AbiHook *hook = opaque;
 
     abi_scope_enter();
-    abi_release_later(hook->release, hook->user_data);
+    /* As with everything of the parent's: what it registered, it releases. */
+    if (hook->epoch == qio_fork_epoch()) {
+        abi_release_later(hook->release, hook->user_data);
+    }
     g_free(hook);
     abi_scope_leave();
 }
@@ -138,6 +142,7 @@ static AbiHook *hook_new(qioh_creds *creds, void *user_data, qioh_release_fn rel
     hook->creds = creds;
     hook->user_data = user_data;
     hook->release = release;
+    hook->epoch = qio_fork_epoch();
     return hook;
 }
 
