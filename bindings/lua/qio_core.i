@@ -23,7 +23,7 @@
  *       it would not return to Lua between callbacks, so no Ctrl-C; qio.sched turns the loop
  *   channel_new_queued channel_push channel_push_end channel_pull
  *       for runtimes that can take no callback; a channel in Lua is a class with methods
- *   closure_new closure_get_code
+ *   closure_new closure_get_code closure_unref
  *       a script has no use for a C function pointer, and every callback has its user_data
  *   channel_new_custom
  *       qio.newclass: the functions are C's, which look the methods up

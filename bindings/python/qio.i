@@ -6,6 +6,27 @@
  * method without a body binds to the ABI function of its name (quit -> qioh_loop_quit); one that
  * waits calls the glue.  Names that begin with x_ are renamed: qioh_channel_write is a symbol of
  * the library, and SWIG would make a function of that very name.
+ *
+ * What is left out of the ABI, and why (tests/py/test_abi_coverage.py holds this to the header):
+ *   channel_read channel_write channel_read_all channel_read_all_eof channel_write_all
+ *       they wait in C: the glue tries and waits, so that other threads run and Ctrl-C gets through
+ *   channel_dup_fd fdset_get_fd
+ *       os.dup(channel.fileno()), and qio.Fd owns what was received
+ *   task_get_error
+ *       task_status tells the same, and an exception has it
+ *   loop_wait loop_next_events
+ *   watch_new_queued watch_new_listener_queued watch_new_fd_queued watch_new_timer_queued
+ *       callbacks cost Python no more than events do, and dispatch waits for itself
+ *   loop_attach_glib
+ *       a script has no GMainContext; a C host attaches the loop
+ *   debug_describe
+ *       a token is never seen: repr() tells what a channel is
+ *   channel_new_queued channel_push channel_push_end channel_pull
+ *       for runtimes that can take no callback; a channel in Python is a class with methods
+ *   channel_new_custom channel_notify
+ *       an ops struct is for runtimes that make C functions
+ *   closure_new closure_get_code closure_unref
+ *       ctypes and cffi make C function pointers themselves, and a callback here is a callable
  */
 %module _qio
 

@@ -139,3 +139,46 @@ def test_right_arguments_are_taken(name, tmp_path):
         scene.took(function, result, arguments)
     scene.end()
     assert live() == before
+
+
+# ---- closed, and still ours ----
+
+CLOSABLE = {'qioh_channel *', 'qioh_listener *', 'qioh_loop *'}
+CLOSED_CASES = [(name, index) for name, index in CASES
+                if FUNCTIONS[name].parameters[index].type in CLOSABLE and
+                not name.endswith('_unref')]
+
+
+def test_a_second_close_is_no_failure(tmp_path):
+    scene = Scene(tmp_path)
+    for type_name in CLOSABLE:
+        close = getattr(lib, type_name[:-2] + '_close')
+        for _ in range(2):
+            error = new_error()
+            assert close(scene.handles[type_name], error) == 0
+            assert error.code == 0
+    scene.end()
+
+
+@pytest.mark.parametrize('name, index', CLOSED_CASES)
+def test_closed_handle(name, index, tmp_path):
+    """What is known stays readable; anything else is CLOSED, or what is wrong apart from that."""
+    function, error, before = FUNCTIONS[name], new_error(), live()
+    scene = Scene(tmp_path)
+    arguments = scene.arguments(function, error)
+    close = getattr(lib, function.parameters[index].type[:-2] + '_close')
+    assert close(arguments[index], None) == 0
+    result = getattr(lib, name)(*arguments)
+    failed = not result if is_handle(function.result) else result < 0
+    if failed:
+        assert error.code in {CONST.QIOH_E_CLOSED, CONST.QIOH_E_NOTSUP, CONST.QIOH_E_WRONGTYPE,
+                              CONST.QIOH_E_INVAL}, error.message
+        assert error.message
+    else:
+        scene.took(function, result, arguments)
+    loop = scene.handles['qioh_loop *']
+    if lib.qioh_loop_wait(loop, 0, None) == 1:
+        lib.qioh_loop_dispatch(loop, 0, None)
+    assert scene.releases <= 1      # test_abi_release.py looks closer
+    scene.end()
+    assert live() == before
