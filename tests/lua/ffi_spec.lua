@@ -164,4 +164,92 @@ describe("qio.ffi", function()
     b:close()
     give_up(loop)
   end)
+
+  it("answers a channel of its own without a callback", function()
+    local loop = assert(qffi.loop())
+    local ch = assert(loop:channel(9))
+    assert.equal(C.QIOH_CHANNEL_QUEUED, C.qioh_channel_get_kind(ch, nil))
+    local value, msg = ch:try_read()
+    assert.is_nil(value)
+    assert.equal("timeout", msg)
+    ch:try_write("some words")
+    local asked = {}
+    for _ = 1, 2 do
+      for ev in loop:events(0) do
+        assert.equal(9, tonumber(ev.cookie))
+        asked[tonumber(ev.kind)] = tonumber(ev.bytes)
+      end
+    end
+    assert.equal(65536, asked[C.QIOH_EV_CUSTOM_READ])
+    assert.equal(10, asked[C.QIOH_EV_CUSTOM_WRITE])
+    assert.equal("some", ch:pull(4))
+    assert.equal(6, ch:push(ch:pull():upper()))
+    assert.equal(" WORDS", ch:read())
+    value, msg = ch:pull()
+    assert.is_nil(value)
+    assert.equal("timeout", msg)
+    value, msg = ch:read()      -- this thread serves the loop: it would wait for itself
+    assert.is_nil(value)
+    assert.matches("wait", msg)
+    assert.equal(0, ch:push_end(C.QIOH_E_PROTOCOL, "no more words"))
+    value, msg = ch:read()
+    assert.is_nil(value)
+    assert.equal("no more words", msg)
+    ch:try_write("x")
+    ch:close()
+    local last
+    for _ = 1, 4 do
+      for ev in loop:events(0) do last = tonumber(ev.kind) end
+    end
+    assert.equal(C.QIOH_EV_RELEASED, last)
+    assert.equal("x", ch:pull())
+    value, msg = ch:pull()
+    assert.is_nil(value)
+    assert.equal("closed", msg)
+    give_up(loop)
+  end)
+
+  it("carries TLS over a cable that is Lua", function()
+    local loop = assert(qffi.loop())
+    local ends = { assert(loop:channel(1)), assert(loop:channel(2)) }
+    local creds = { C.qioh_creds_new_anon(nil, 0, nil), C.qioh_creds_new_anon(nil, 1, nil) }
+    local tls = {
+      C.qioh_channel_new_tls_client(ends[1], creds[1], nil, nil),
+      C.qioh_channel_new_tls_server(ends[2], creds[2], nil, nil),
+    }
+    local function turn()
+      for ev in loop:events(0) do
+        if ev.kind == C.QIOH_EV_CUSTOM_WRITE then
+          local from = tonumber(ev.cookie)
+          local part = ends[from]:pull()
+          while part do
+            assert.equal(#part, ends[3 - from]:push(part))
+            part = ends[from]:pull()
+          end
+        end
+      end
+    end
+    local done = { false, false }
+    for _ = 1, 100 do
+      for i = 1, 2 do
+        done[i] = done[i] or C.qioh_channel_handshake(tls[i], 0, nil) == 0
+      end
+      turn()
+    end
+    assert.is_true(done[1] and done[2])
+    local text = ("0123456789"):rep(1000)
+    assert.equal(#text, tls[1]:try_write(text))
+    local got = ""
+    for _ = 1, 100 do
+      turn()
+      got = got .. (tls[2]:try_read() or "")
+    end
+    assert.equal(text, got)
+    for i = 1, 2 do
+      tls[i]:close()
+      C.qioh_channel_unref(tls[i])
+      C.qioh_creds_unref(creds[i])
+    end
+    give_up(loop)
+  end)
 end)

@@ -184,6 +184,30 @@ function channel:close()
   return result(retry(C.qioh_channel_close, self, err))
 end
 
+-- A channel that this program answers (loop:channel): what its reader gets, what its writer wrote.
+
+--- Gives bytes to the reader; how many there was room for, or nil, "timeout" until CUSTOM_READ.
+function channel:push(data)
+  check(data, "string", 1, "push")
+  return result(C.qioh_channel_push(self, data, #data, err))
+end
+
+--- The end of what the reader gets; with a code (C.QIOH_E_...) its reads fail with the message.
+function channel:push_end(code, message)
+  return result(C.qioh_channel_push_end(self, code or 0, message, err))
+end
+
+--- Takes up to n bytes of the writer; nil, "timeout" when none wait, nil, "closed" after all.
+function channel:pull(n)
+  n = n or 65536
+  check(n, "number", 1, "pull")
+  local buf = get_room(n)
+  local got = C.qioh_channel_pull(self, buf, n, err)
+  if got == 0 and n > 0 then return nil, "closed", C.QIOH_E_EOF end
+  if got < 0 then return result(got) end
+  return ffi.string(buf, got)
+end
+
 ffi.metatype("qioh_channel", { __index = channel })
 
 -- ---- listeners ----
@@ -233,6 +257,12 @@ end
 
 function loop:watch_fd(fd, condition, cookie)
   return owned(C.qioh_watch_new_fd_queued(self, fd, condition, cookie, err), C.qioh_watch_unref)
+end
+
+--- A channel that this program answers: CUSTOM_READ and CUSTOM_WRITE carry the cookie, and channel:push,
+-- push_end and pull answer them.
+function loop:channel(cookie)
+  return owned(C.qioh_channel_new_queued(self, cookie, err), C.qioh_channel_unref)
 end
 
 --- A timer: first after so many milliseconds, then every so many (0: once).
