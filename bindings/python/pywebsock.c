@@ -421,7 +421,13 @@ static PyObject *reject(QioObject *self, uint32_t status, const char *reason)
     qioh_error error;
 
     qiopy_error_init(&error);
-    if (qioh_channel_ws_reject(self->h.channel, status, reason, &error) < 0) {
+    int32_t done;
+
+    /* The lock of the layer may be held while a function of ours is called, which needs the GIL. */
+    Py_BEGIN_ALLOW_THREADS
+    done = qioh_channel_ws_reject(self->h.channel, status, reason, &error);
+    Py_END_ALLOW_THREADS
+    if (done < 0) {
         qiopy_raise(&error);
         return NULL;
     }
@@ -431,9 +437,13 @@ static PyObject *reject(QioObject *self, uint32_t status, const char *reason)
 PyObject *qiopy_ws_accept(QioObject *self, const char *protocol)
 {
     qioh_error error;
+    int32_t done;
 
     qiopy_error_init(&error);
-    if (qioh_channel_ws_accept(self->h.channel, protocol, &error) < 0) {
+    Py_BEGIN_ALLOW_THREADS
+    done = qioh_channel_ws_accept(self->h.channel, protocol, &error);
+    Py_END_ALLOW_THREADS
+    if (done < 0) {
         qiopy_raise(&error);
         return NULL;
     }
@@ -477,17 +487,28 @@ static int obey(QioObject *self, PyObject *answer)
 
 int qiopy_answer_request(QioObject *self)
 {
-    PyObject *fn = Py_XNewRef(self->on_request);
-    PyObject *answer = fn ? PyObject_CallOneArg(fn, (PyObject *)self) : Py_NewRef(Py_None);
-    int result = answer ? obey(self, answer) : -1;
+    PyObject *fn, *answer;
+    int result;
 
+    /* It comes back to its own channel, or another thread does: asking again would never end. */
+    if (self->answering) {
+        qiopy_raise_code(QIOH_E_BUSY, 0, "on_request is being asked about the client");
+        return -1;
+    }
+    fn = Py_XNewRef(self->on_request);
+    self->answering = true;
+    answer = fn ? PyObject_CallOneArg(fn, (PyObject *)self) : Py_NewRef(Py_None);
+    self->answering = false;
+    result = answer ? obey(self, answer) : -1;
     Py_XDECREF(answer);
     Py_XDECREF(fn);
     if (result < 0) {
         PyObject *e1, *e2, *e3;
 
         PyErr_Fetch(&e1, &e2, &e3);
+        Py_BEGIN_ALLOW_THREADS
         qioh_channel_ws_reject(self->h.channel, 500, NULL, NULL);
+        Py_END_ALLOW_THREADS
         PyErr_Restore(e1, e2, e3);
         return -1;
     }

@@ -46,6 +46,7 @@ typedef struct QioObject {
     struct QioShell *shells;    /* a loop's or creds' functions, a watch's own: see pyloop.c */
     bool closed;                /* close() or detach() was called: nothing to warn of */
     bool lent;                  /* a channel below another, whose object warns instead */
+    bool answering;             /* on_request is being asked */
     uint8_t inside;             /* a channel: QIO_READING, QIO_WRITING while a call does that */
     uint32_t keep;              /* a channel: transfers of fewer bytes keep the GIL */
     struct QioMessage *message; /* a WebSocket: what came of a message (pywebsock.c) */

@@ -183,8 +183,11 @@ static int authorize(QIOChannel *ioc, const char *identity, gpointer opaque, Err
     return result < 0 ? abi_give_error(errp, result, &error) : result == 1;
 }
 
-qioh_status qioh_creds_set_psk_lookup(qioh_creds *creds, qioh_psk_fn fn, void *user_data,
-                                      qioh_release_fn release, qioh_error *error)
+/* What the two registrations share; one of the functions is NULL. */
+typedef int (HookInstall)(QIOTlsCreds *creds, AbiHook *hook, Error **errp);
+
+static qioh_status set_hook(qioh_creds *creds, const AbiHook *fns, HookInstall *install,
+                            void *user_data, qioh_release_fn release, qioh_error *error)
 {
     AbiCreds *object;
     Error *err = NULL;
@@ -193,7 +196,7 @@ qioh_status qioh_creds_set_psk_lookup(qioh_creds *creds, qioh_psk_fn fn, void *u
 
     abi_scope_enter();
     status = creds_pin(creds, &object, error);
-    if (status == 0 && !fn) {
+    if (status == 0 && !fns->psk && !fns->authorize) {
         status = abi_fail(error, QIOH_E_INVAL, "fn is NULL");
         abi_unpin(creds);
     }
@@ -201,8 +204,9 @@ qioh_status qioh_creds_set_psk_lookup(qioh_creds *creds, qioh_psk_fn fn, void *u
         abi_release_later(release, user_data);
     } else {
         hook = hook_new(creds, user_data, release);
-        hook->psk = fn;
-        if (qio_tls_creds_set_psk_lookup(object->creds, psk_lookup, hook, hook_destroy, &err) < 0) {
+        hook->psk = fns->psk;
+        hook->authorize = fns->authorize;
+        if (install(object->creds, hook, &err) < 0) {
             status = abi_take_error(error, err);
         }
         abi_unpin(creds);
@@ -211,32 +215,27 @@ qioh_status qioh_creds_set_psk_lookup(qioh_creds *creds, qioh_psk_fn fn, void *u
     return status;
 }
 
+static int install_psk_lookup(QIOTlsCreds *creds, AbiHook *hook, Error **errp)
+{
+    return qio_tls_creds_set_psk_lookup(creds, psk_lookup, hook, hook_destroy, errp);
+}
+
+static int install_authorize(QIOTlsCreds *creds, AbiHook *hook, Error **errp)
+{
+    return qio_tls_creds_set_authorize(creds, authorize, hook, hook_destroy, errp);
+}
+
+qioh_status qioh_creds_set_psk_lookup(qioh_creds *creds, qioh_psk_fn fn, void *user_data,
+                                      qioh_release_fn release, qioh_error *error)
+{
+    return set_hook(creds, &(AbiHook){ .psk = fn }, install_psk_lookup, user_data, release, error);
+}
+
 qioh_status qioh_creds_set_authorize(qioh_creds *creds, qioh_authorize_fn fn, void *user_data,
                                      qioh_release_fn release, qioh_error *error)
 {
-    AbiCreds *object;
-    Error *err = NULL;
-    AbiHook *hook;
-    int32_t status;
-
-    abi_scope_enter();
-    status = creds_pin(creds, &object, error);
-    if (status == 0 && !fn) {
-        status = abi_fail(error, QIOH_E_INVAL, "fn is NULL");
-        abi_unpin(creds);
-    }
-    if (status < 0) {
-        abi_release_later(release, user_data);
-    } else {
-        hook = hook_new(creds, user_data, release);
-        hook->authorize = fn;
-        if (qio_tls_creds_set_authorize(object->creds, authorize, hook, hook_destroy, &err) < 0) {
-            status = abi_take_error(error, err);
-        }
-        abi_unpin(creds);
-    }
-    abi_scope_leave();
-    return status;
+    return set_hook(creds, &(AbiHook){ .authorize = fn }, install_authorize, user_data, release,
+                    error);
 }
 
 /* ---- as a setting ---- */

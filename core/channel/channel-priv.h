@@ -19,6 +19,7 @@
 #include "loop/loop.h"
 
 typedef struct QIOReadAhead QIOReadAhead;       /* readahead.c */
+typedef struct QIOLayerLock QIOLayerLock;       /* layer-lock.h */
 typedef struct QIOWaiter QIOWaiter;             /* wait.c */
 typedef struct QIOChannelSource QIOChannelSource;   /* watch.c */
 typedef struct QIOChannelAioWatch QIOChannelAioWatch; /* aio-watch.c */
@@ -54,6 +55,8 @@ typedef struct QIOChannelPrivate {
     _Atomic bool layered;           /* it lies under a layer, see layer.h */
     GWeakRef above;                 /* that layer */
     QIOChannel *below;              /* what this layer lies on, referenced */
+    QIOLayerLock *layer_lock;       /* of this layer, when below may call functions of a program */
+    bool asks_program;              /* a layer that may call some itself, see layer.h */
     pthread_mutex_t lock;
     QIOWaiter *waiters;             /* sleeping threads */
     QIOChannelSource *sources;      /* GLib watches */

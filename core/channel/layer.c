@@ -9,6 +9,11 @@
  * the layer has let go; plain C transfers, which do not enter, are turned away in their slow path,
  * into which the read-ahead that is made here sends them.  So no transfer pays for the question.
  */
+#include "channel/channel-buffer.h"
+#include "channel/channel-command.h"
+#include "channel/channel-file.h"
+#include "channel/channel-null.h"
+#include "channel/channel-socket.h"
 #include "channel/layer.h"
 #include "channel/readahead.h"
 
@@ -16,7 +21,28 @@ enum { BOTH_WAYS = QIO_USE_READ | QIO_USE_WRITE };
 
 /* ---- the links ---- */
 
-int qio_layer_attach(QIOChannel *layer, QIOChannel *below, Error **errp)
+/* Whether transfers may call functions of a program: those of a lowest channel that is not the
+ * library's own, or what a layer between asks when hands are shaken. */
+static bool may_call_program(QIOChannel *ioc)
+{
+    static const char *const own[] = {
+        TYPE_QIO_CHANNEL_SOCKET, TYPE_QIO_CHANNEL_FILE, TYPE_QIO_CHANNEL_COMMAND,
+        TYPE_QIO_CHANNEL_BUFFER, TYPE_QIO_CHANNEL_NULL, NULL
+    };
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+
+    if (priv->below) {
+        return priv->asks_program || priv->layer_lock;
+    }
+    return !g_strv_contains(own, G_OBJECT_TYPE_NAME(ioc));
+}
+
+void qio_layer_asks_program(QIOChannel *layer)
+{
+    qio_channel_priv(layer)->asks_program = true;
+}
+
+int qio_layer_attach(QIOChannel *layer, QIOLayerLock *lock, QIOChannel *below, Error **errp)
 {
     QIOChannelPrivate *under = qio_channel_priv(below);
 
@@ -32,6 +58,7 @@ int qio_layer_attach(QIOChannel *layer, QIOChannel *below, Error **errp)
     qio_readahead_get(below);
     g_weak_ref_set(&under->above, layer);
     qio_channel_priv(layer)->below = g_object_ref(below);
+    qio_channel_priv(layer)->layer_lock = may_call_program(below) ? lock : NULL;
     atomic_store(&under->layered, true);
     /* A close that came meanwhile did not see the layer. */
     if (qio_channel_closing(below)) {
@@ -137,6 +164,15 @@ bool qio_channel_check_free(QIOChannel *ioc, Error **errp)
 
 /* ---- transfers ---- */
 
+static void call_out(QIOChannel *layer, bool begin)
+{
+    QIOLayerLock *lock = qio_channel_priv(layer)->layer_lock;
+
+    if (G_UNLIKELY(lock)) {
+        qio_layer_lock_call_out(lock, begin);
+    }
+}
+
 static QIOChannel *open_below(QIOChannel *layer, Error **errp)
 {
     QIOChannel *below = qio_layer_below(layer);
@@ -151,36 +187,61 @@ static QIOChannel *open_below(QIOChannel *layer, Error **errp)
 ssize_t qio_layer_readv(QIOChannel *layer, const struct iovec *iov, size_t niov, Error **errp)
 {
     QIOChannel *below = open_below(layer, errp);
+    ssize_t n;
 
     if (!below) {
         return -1;
     }
+    call_out(layer, true);
     /* Who reads waits for an answer: the question has to get out of the layers below, too. */
     if (qio_layer_below(below) && qio_channel_class(below)->io_flush) {
         qio_channel_class(below)->io_flush(below, NULL);
     }
-    if (qio_readahead_ready(below)) {
-        return qio_readahead_drain(below, iov, niov, NULL, NULL, errp);
-    }
-    return qio_channel_class(below)->io_readv(below, iov, niov, NULL, NULL, errp);
+    n = qio_readahead_ready(below)
+        ? qio_readahead_drain(below, iov, niov, NULL, NULL, errp)
+        : qio_channel_class(below)->io_readv(below, iov, niov, NULL, NULL, errp);
+    call_out(layer, false);
+    return n;
 }
 
 ssize_t qio_layer_writev(QIOChannel *layer, const struct iovec *iov, size_t niov, Error **errp)
 {
     QIOChannel *below = open_below(layer, errp);
+    ssize_t n;
 
     if (!below) {
         return -1;
     }
-    return qio_channel_class(below)->io_writev(below, iov, niov, NULL, 0, errp);
+    call_out(layer, true);
+    n = qio_channel_class(below)->io_writev(below, iov, niov, NULL, 0, errp);
+    call_out(layer, false);
+    return n;
 }
 
 int qio_layer_poll(QIOChannel *layer, GIOCondition condition, QIOPollFd *out, int cap)
 {
     QIOChannel *below = qio_layer_below(layer);
+    int n;
 
     if (!below || qio_channel_closing(below) || !(condition & (G_IO_IN | G_IO_OUT))) {
         return 0;
     }
-    return qio_channel_class(below)->io_poll(below, condition & (G_IO_IN | G_IO_OUT), out, cap);
+    call_out(layer, true);
+    n = qio_channel_class(below)->io_poll(below, condition & (G_IO_IN | G_IO_OUT), out, cap);
+    call_out(layer, false);
+    return n;
+}
+
+int qio_layer_shutdown(QIOChannel *layer, QIOChannelShutdown how, Error **errp)
+{
+    QIOChannel *below = open_below(layer, errp);
+    int ret;
+
+    if (!below) {
+        return -1;
+    }
+    call_out(layer, true);
+    ret = qio_channel_shutdown(below, how, errp);
+    call_out(layer, false);
+    return ret;
 }

@@ -459,7 +459,7 @@ static int tls_shutdown(QIOChannel *ioc, QIOChannelShutdown how, Error **errp)
     }
     shutdown_locked(tls, how);
     if (how == QIO_CHANNEL_SHUTDOWN_BOTH) {
-        ret = qio_channel_shutdown(qio_layer_below(ioc), how, errp);
+        ret = qio_layer_shutdown(ioc, how, errp);
     }
     qio_tls_leave(tls);
     return ret;
@@ -525,7 +525,7 @@ static void tls_init(Object *obj)
 {
     QIOChannelTls *tls = (QIOChannelTls *)obj;
 
-    qio_tls_lock_init(&tls->lock);
+    qio_layer_lock_init(&tls->lock);
     tls->timer_fd = -1;
     tls->epoch = qio_fork_epoch();
 }
@@ -549,7 +549,7 @@ static void tls_finalize(Object *obj)
     g_free(tls->name);
     g_strfreev(tls->acl);
     qio_tls_creds_unref(tls->creds);
-    qio_tls_lock_destroy(&tls->lock);
+    qio_layer_lock_destroy(&tls->lock);
 }
 
 static void tls_class_init(ObjectClass *klass, void *data)

@@ -134,9 +134,9 @@ static int look_up(QIOChannelTls *tls, const char *user, gnutls_datum_t *out)
     if (!creds->psk_lookup) {
         return 1;
     }
-    qio_tls_call_out(tls, true);
+    qio_layer_lock_call_out(&tls->lock, true);
     n = creds->psk_lookup(creds, user, key, sizeof(key), creds->psk_opaque, &tls->call_error);
-    qio_tls_call_out(tls, false);
+    qio_layer_lock_call_out(&tls->lock, false);
     if (n > KEY_MAX) {
         qio_error_set(&tls->call_error, QIO_ERROR_CALLBACK,
                       "the function for keys says %d bytes, and had room for %d", n, KEY_MAX);

@@ -116,35 +116,6 @@ static int set_hostname(QIOChannelTls *tls, const char *hostname, Error **errp)
     return 0;
 }
 
-static bool asks_functions(QIOChannel *ioc)
-{
-    QIOTlsCreds *creds;
-
-    if (!g_str_equal(G_OBJECT_TYPE_NAME(ioc), TYPE_QIO_CHANNEL_TLS)) {
-        return false;
-    }
-    creds = ((QIOChannelTls *)ioc)->creds;
-    return creds->authorize || creds->psk_lookup;
-}
-
-/* Whether transfers below may call functions of a program: those of a lowest channel that is not
- * the library's own, or what a TLS channel between asks when hands are shaken. */
-static bool is_foreign(QIOChannel *ioc)
-{
-    static const char *const own[] = {
-        TYPE_QIO_CHANNEL_SOCKET, TYPE_QIO_CHANNEL_FILE, TYPE_QIO_CHANNEL_COMMAND,
-        TYPE_QIO_CHANNEL_BUFFER, TYPE_QIO_CHANNEL_NULL, NULL
-    };
-
-    while (qio_channel_get_transport(ioc)) {
-        if (asks_functions(ioc)) {
-            return true;
-        }
-        ioc = qio_channel_get_transport(ioc);
-    }
-    return !g_strv_contains(own, G_OBJECT_TYPE_NAME(ioc));
-}
-
 static int set_up(QIOChannelTls *tls, QIOChannel *master, const QIOOptions *options,
                   const char *const *acl, const char *hostname, Error **errp)
 {
@@ -157,12 +128,14 @@ static int set_up(QIOChannelTls *tls, QIOChannel *master, const QIOOptions *opti
     tls->relaxed = qio_options_get_bool(options, "tls-relaxed", false);
     tls->resume = qio_options_get_bool(options, "tls-resume", true) &&
                   tls->creds->kind == QIO_TLS_X509 && (tls->server || tls->name);
-    tls->foreign = is_foreign(master);
+    if (tls->creds->authorize || tls->creds->psk_lookup) {
+        qio_layer_asks_program(&tls->parent);
+    }
     tls->handshake_ms = qio_options_get_ms(options, "handshake-timeout",
                                            tls->server ? HANDSHAKE_MS_SERVER
                                                        : HANDSHAKE_MS_CLIENT);
     if (qio_tls_session_start(tls, alpn, errp) < 0 ||
-        qio_layer_attach(&tls->parent, master, errp) < 0) {
+        qio_layer_attach(&tls->parent, &tls->lock, master, errp) < 0) {
         return -1;
     }
     if (qio_channel_has_feature(master, QIO_CHANNEL_FEATURE_SHUTDOWN)) {

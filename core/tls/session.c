@@ -15,37 +15,6 @@
 /* A flight of a handshake with long chains, or a record and what an eager peer asks for. */
 enum { OUT_MAX = 512 * 1024 };
 
-/* ---- the transport ---- */
-
-/* One that is written in a script, or asks one, may wait for the script's own lock, see lock.c. */
-static ssize_t write_below(QIOChannelTls *tls, const struct iovec *iov, size_t niov)
-{
-    ssize_t n;
-
-    if (tls->foreign) {
-        qio_tls_call_out(tls, true);
-    }
-    n = qio_layer_writev(&tls->parent, iov, niov, &tls->write_error);
-    if (tls->foreign) {
-        qio_tls_call_out(tls, false);
-    }
-    return n;
-}
-
-static ssize_t read_below(QIOChannelTls *tls, const struct iovec *iov)
-{
-    ssize_t n;
-
-    if (tls->foreign) {
-        qio_tls_call_out(tls, true);
-    }
-    n = qio_layer_readv(&tls->parent, iov, 1, &tls->call_error);
-    if (tls->foreign) {
-        qio_tls_call_out(tls, false);
-    }
-    return n;
-}
-
 /* ---- the queue ---- */
 
 static void drop_out(QIOChannelTls *tls)
@@ -93,7 +62,7 @@ int qio_tls_flush(QIOChannelTls *tls)
     while (tls->out_start < tls->out_end && !tls->write_error) {
         iov.iov_base = tls->out + tls->out_start;
         iov.iov_len = tls->out_end - tls->out_start;
-        n = write_below(tls, &iov, 1);
+        n = qio_layer_writev(&tls->parent, &iov, 1, &tls->write_error);
         if (n == QIO_CHANNEL_ERR_BLOCK) {
             return QIO_CHANNEL_ERR_BLOCK;
         }
@@ -108,7 +77,7 @@ int qio_tls_flush(QIOChannelTls *tls)
     }
     if (tls->shut_below && tls->bye_said) {
         tls->shut_below = false;
-        qio_channel_shutdown(qio_layer_below(&tls->parent), QIO_CHANNEL_SHUTDOWN_WRITE, NULL);
+        qio_layer_shutdown(&tls->parent, QIO_CHANNEL_SHUTDOWN_WRITE, NULL);
     }
     return 0;
 }
@@ -137,7 +106,7 @@ static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int niov)
         return total;
     }
     if (tls->out_start == tls->out_end) {
-        n = write_below(tls, iov, (size_t)niov);
+        n = qio_layer_writev(&tls->parent, iov, (size_t)niov, &tls->write_error);
     }
     if (n < total) {
         queue_rest(tls, iov, niov, (size_t)MAX(n, 0));
@@ -149,7 +118,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t len)
 {
     QIOChannelTls *tls = ptr;
     struct iovec iov = { .iov_base = buf, .iov_len = len };
-    ssize_t n = read_below(tls, &iov);
+    ssize_t n = qio_layer_readv(&tls->parent, &iov, 1, &tls->call_error);
 
     tls->cut = n == 0;
     if (n >= 0) {

@@ -123,22 +123,12 @@ typedef enum QIOTlsState {
     QIO_TLS_FAILED,                 /* the handshake did; see failure */
 } QIOTlsState;
 
-/* See lock.c. */
-typedef struct QIOTlsLock {
-    pthread_mutex_t mutex;          /* of these members; held for moments only */
-    pthread_cond_t freed;
-    bool held, calling_out, turned_away;
-    int waiting;
-    pthread_t owner;
-} QIOTlsLock;
-
 struct QIOChannelTls {
     QIOChannel parent;
     QIOTlsCreds *creds;
     bool server;
     bool relaxed;
     bool resume;
-    bool foreign;                   /* what is below may call functions of a program */
     char *hostname;                 /* as given; NULL = none */
     char *name;                     /* as it is compared: no brackets, no final dot */
     uint8_t address[16];            /* when it is one */
@@ -147,7 +137,7 @@ struct QIOChannelTls {
     int handshake_ms;               /* -1 = no limit */
     uint32_t epoch;                 /* of the process that made it, see base/fork.h */
 
-    QIOTlsLock lock;
+    QIOLayerLock lock;
     bool kick;                      /* when the lock is let go: everybody looks again */
     gnutls_session_t session;
     _Atomic QIOTlsState state;      /* changed under the lock */
@@ -216,8 +206,6 @@ char *qio_tls_peer_name(QIOChannelTls *tls);
 
 /* ---- lock.c ---- */
 
-void qio_tls_lock_init(QIOTlsLock *lock);
-void qio_tls_lock_destroy(QIOTlsLock *lock);
 /* Takes the lock.  Returns: 0; QIO_CHANNEL_ERR_BLOCK while the holder calls a function of the
  * program; -1: BUSY (that function comes back to its own channel), FORKED */
 int qio_tls_enter(QIOChannelTls *tls, Error **errp);
@@ -225,7 +213,5 @@ int qio_tls_enter(QIOChannelTls *tls, Error **errp);
  * Returns: 0, -1 (INVAL: they are not; what the handshake failed with; as above) */
 int qio_tls_enter_open(QIOChannelTls *tls, Error **errp);
 void qio_tls_leave(QIOChannelTls *tls);
-/* Around the call of a function of the program, by who holds the lock. */
-void qio_tls_call_out(QIOChannelTls *tls, bool begin);
 
 #endif

@@ -209,9 +209,9 @@ static int ask_function(QIOChannelTls *tls, const char *name)
     QIOTlsCreds *creds = tls->creds;
     int allowed;
 
-    qio_tls_call_out(tls, true);
+    qio_layer_lock_call_out(&tls->lock, true);
     allowed = creds->authorize(&tls->parent, name, creds->authorize_opaque, &tls->call_error);
-    qio_tls_call_out(tls, false);
+    qio_layer_lock_call_out(&tls->lock, false);
     if (allowed == 1) {
         g_clear_pointer(&tls->call_error, qio_error_free);
         return 0;

@@ -11,14 +11,15 @@
 
 /* ---- the lock ---- */
 
-bool qio_ws_enter(QIOChannelWebsock *ws, Error **errp)
+int qio_ws_enter(QIOChannelWebsock *ws, bool patient, Error **errp)
 {
-    if (pthread_mutex_lock(&ws->lock) == EDEADLK) {
+    int ret = qio_layer_lock_enter(&ws->lock, patient);
+
+    if (G_UNLIKELY(ret == -1)) {
         qio_error_set(errp, QIO_ERROR_BUSY,
                       "the WebSocket is in use by this very thread, which it called");
-        return false;
     }
-    return true;
+    return ret;
 }
 
 void qio_ws_leave(QIOChannelWebsock *ws)
@@ -30,7 +31,7 @@ void qio_ws_leave(QIOChannelWebsock *ws)
     }
     kick = ws->kick;
     ws->kick = false;
-    pthread_mutex_unlock(&ws->lock);
+    kick |= qio_layer_lock_leave(&ws->lock);
     if (kick) {
         qio_channel_kick(&ws->parent);
     }
@@ -38,14 +39,15 @@ void qio_ws_leave(QIOChannelWebsock *ws)
 
 int qio_ws_enter_open(QIOChannelWebsock *ws, Error **errp)
 {
-    int ret = 0;
+    int ret;
 
     if (qio_channel_closing(&ws->parent)) {
         qio_channel_set_closed_error(&ws->parent, errp);
         return -1;
     }
-    if (!qio_ws_enter(ws, errp)) {
-        return -1;
+    ret = qio_ws_enter(ws, false, errp);
+    if (G_UNLIKELY(ret != 0)) {
+        return ret;
     }
     if (G_UNLIKELY(ws->phase != QIO_WS_OPEN)) {
         ret = qio_ws_handshake_step(ws, errp);
@@ -99,8 +101,8 @@ static int websock_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out,
     GIOCondition below;
     int n;
 
-    if (!qio_ws_enter(ws, NULL)) {
-        return 0;
+    if (qio_ws_enter(ws, false, NULL) != 0) {
+        return 0;       /* who holds the lock wakes everybody when it leaves */
     }
     if (ws->phase != QIO_WS_OPEN) {
         n = qio_ws_handshake_poll(ws, out, cap);
@@ -137,7 +139,7 @@ static int websock_advance(QIOChannel *ioc, GIOCondition condition)
     GIOCondition ready = 0;
     int ret;
 
-    if (!qio_ws_enter(ws, NULL)) {
+    if (qio_ws_enter(ws, false, NULL) != 0) {
         return 0;
     }
     ret = qio_ws_handshake_step(ws, NULL);
@@ -158,10 +160,10 @@ static int websock_advance(QIOChannel *ioc, GIOCondition condition)
 static int websock_handshake(QIOChannel *ioc, Error **errp)
 {
     QIOChannelWebsock *ws = (QIOChannelWebsock *)ioc;
-    int ret;
+    int ret = qio_ws_enter(ws, false, errp);
 
-    if (!qio_ws_enter(ws, errp)) {
-        return -1;
+    if (ret != 0) {
+        return ret;
     }
     ret = qio_ws_handshake_step(ws, errp);
     qio_ws_leave(ws);
@@ -171,10 +173,10 @@ static int websock_handshake(QIOChannel *ioc, Error **errp)
 static int websock_flush(QIOChannel *ioc, Error **errp)
 {
     QIOChannelWebsock *ws = (QIOChannelWebsock *)ioc;
-    int ret;
+    int ret = qio_ws_enter(ws, false, errp);
 
-    if (!qio_ws_enter(ws, errp)) {
-        return -1;
+    if (ret != 0) {
+        return ret;
     }
     ret = qio_ws_flush(ws, errp);
     qio_ws_leave(ws);
@@ -190,10 +192,10 @@ void qio_channel_websock_handshake(QIOChannelWebsock *ws, QIOTaskFunc func, gpoi
 static int websock_bye(QIOChannel *ioc, Error **errp)
 {
     QIOChannelWebsock *ws = (QIOChannelWebsock *)ioc;
-    int ret;
+    int ret = qio_ws_enter(ws, false, errp);
 
-    if (!qio_ws_enter(ws, errp)) {
-        return -1;
+    if (ret != 0) {
+        return ret;
     }
     ret = qio_ws_handshake_step(ws, errp);
     if (ret == 1) {
@@ -251,7 +253,7 @@ static int websock_close(QIOChannel *ioc, Error **errp)
 {
     QIOChannelWebsock *ws = (QIOChannelWebsock *)ioc;
 
-    if (qio_ws_enter(ws, NULL)) {
+    if (qio_ws_enter(ws, false, NULL) == 0) {
         if (ws->phase == QIO_WS_OPEN) {
             qio_ws_due_close(ws, QIO_WS_CLOSE_NORMAL, NULL, 0);
         }
@@ -263,7 +265,7 @@ static int websock_close(QIOChannel *ioc, Error **errp)
             ws->timer_fd = -1;
         }
         ws->kick = false;
-        pthread_mutex_unlock(&ws->lock);
+        qio_layer_lock_leave(&ws->lock);
     }
     return qio_layer_close_below(ioc, errp);
 }
@@ -272,10 +274,14 @@ static int websock_shutdown(QIOChannel *ioc, QIOChannelShutdown how, Error **err
 {
     QIOChannelWebsock *ws = (QIOChannelWebsock *)ioc;
     QIOChannel *below = qio_layer_below(ioc);
-    bool open;
+    bool open = false;
+    int ret = qio_ws_enter(ws, false, errp);
 
-    if (!qio_ws_enter(ws, errp)) {
+    if (ret == -1) {
         return -1;
+    }
+    if (ret != 0) {
+        return below ? qio_channel_shutdown(below, how, errp) : 0;
     }
     /* Without hands shaken there are no frames that could tell the other side. */
     open = ws->phase == QIO_WS_OPEN;
@@ -319,6 +325,9 @@ static char *find_text(QIOChannelWebsock *ws, const char *key)
     if (strcmp(key, "path") == 0) {
         return g_strdup(ws->server ? ws->head->target : ws->settings.path);
     }
+    if (ws->head->authority && g_ascii_strcasecmp(key, "host") == 0) {
+        return g_strdup(ws->head->authority);
+    }
     if (strcmp(key, "protocols") == 0) {
         return ws->server ? qio_http_get_all(ws->head, "Sec-WebSocket-Protocol")
                           : ws->settings.protocols ? g_strjoinv(", ", ws->settings.protocols)
@@ -338,7 +347,7 @@ ssize_t qio_channel_websock_get_request(QIOChannelWebsock *ws, const char *key, 
         qio_error_set(errp, QIO_ERROR_INVAL, "%s: NULL", key ? "buf" : "key");
         return -1;
     }
-    if (!qio_ws_enter(ws, errp)) {
+    if (qio_ws_enter(ws, true, errp) != 0) {
         return -1;
     }
     if (strcmp(key, "mode") == 0) {
@@ -367,12 +376,8 @@ bool qio_channel_websock_is_messages(QIOChannelWebsock *ws)
 static void websock_init(Object *obj)
 {
     QIOChannelWebsock *ws = (QIOChannelWebsock *)obj;
-    pthread_mutexattr_t attr;
 
-    pthread_mutexattr_init(&attr);
-    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
-    pthread_mutex_init(&ws->lock, &attr);
-    pthread_mutexattr_destroy(&attr);
+    qio_layer_lock_init(&ws->lock);
     ws->timer_fd = -1;
 }
 
@@ -391,7 +396,7 @@ static void websock_finalize(Object *obj)
     g_free(ws->in.buf);
     g_free(ws->out.buf);
     memset(ws->out.random, 0, sizeof(ws->out.random));
-    pthread_mutex_destroy(&ws->lock);
+    qio_layer_lock_destroy(&ws->lock);
 }
 
 static void websock_class_init(ObjectClass *klass, void *data)
@@ -438,7 +443,7 @@ QIOChannelWebsock *qio_channel_websock_new_options(QIOChannel *master, const QIO
     ws->server = server;
     ws->messages = strcmp(qio_options_get_str(options, "ws-mode", "stream"), "messages") == 0;
     if (qio_ws_settings_take(&ws->settings, options, server, errp) < 0 ||
-        qio_layer_attach(&ws->parent, master, errp) < 0) {
+        qio_layer_attach(&ws->parent, &ws->lock, master, errp) < 0) {
         qio_object_unref(ws);
         return NULL;
     }

@@ -294,7 +294,7 @@ int qio_channel_websock_accept_request(QIOChannelWebsock *ws, const char *protoc
     char *chosen = NULL;
     int ret = -1;
 
-    if (!qio_ws_enter(ws, errp)) {
+    if (qio_ws_enter(ws, true, errp) != 0) {
         return -1;
     }
     if (is_asking(ws, errp)) {
@@ -334,7 +334,7 @@ int qio_channel_websock_reject_request(QIOChannelWebsock *ws, unsigned http_stat
             return -1;
         }
     }
-    if (!qio_ws_enter(ws, errp)) {
+    if (qio_ws_enter(ws, true, errp) != 0) {
         return -1;
     }
     if (is_asking(ws, errp)) {

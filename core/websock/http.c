@@ -139,6 +139,35 @@ static unsigned judge_version(const char *text)
            g_ascii_isdigit(text[7]) && text[8] == '\0' ? 505 : 400;
 }
 
+/* "http://host/path", which a server has to take as well (RFC 9112, 3.2.2).  The "//" makes room
+ * for the end of the host, and for a path that is missing before a query. */
+static void parse_absolute(QIOHttpHead *head, char *target)
+{
+    static const char *const schemes[] = { "http://", "https://", "ws://", "wss://" };
+    char *host, *path;
+    size_t len;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(schemes); i++) {
+        if (g_ascii_strncasecmp(target, schemes[i], strlen(schemes[i])) != 0) {
+            continue;
+        }
+        host = target + strlen(schemes[i]);
+        len = strcspn(host, "/?");
+        if (len == 0) {
+            return;
+        }
+        path = host + len;
+        memmove(host - 2, host, len);
+        host[len - 2] = '\0';
+        head->authority = host - 2;
+        if (*path != '/') {
+            *--path = '/';
+        }
+        head->target = path;
+        return;
+    }
+}
+
 static const char *parse_request_line(QIOHttpHead *head, char *line, unsigned *status)
 {
     char *target = strchr(line, ' ');
@@ -167,6 +196,7 @@ static const char *parse_request_line(QIOHttpHead *head, char *line, unsigned *s
     }
     head->method = line;
     head->target = target;
+    parse_absolute(head, target);
     return NULL;
 }
 

@@ -45,7 +45,8 @@ typedef struct QIOHttpField {
 typedef struct QIOHttpHead {
     char *text;             /* what the others point into */
     const char *method;     /* of a request */
-    const char *target;
+    const char *target;     /* a path, or what is none of these and refused */
+    const char *authority;  /* of an absolute target, which counts instead of Host; or NULL */
     const char *reason;     /* of a response */
     unsigned status;
     unsigned nfields;

@@ -103,7 +103,7 @@ typedef struct QIOWsOutput {
 
 struct QIOChannelWebsock {
     QIOChannel parent;
-    pthread_mutex_t lock;
+    QIOLayerLock lock;
     bool server, messages;
     bool kick;              /* who leaves makes all who wait look again */
     QIOWsPhase phase;
@@ -124,8 +124,9 @@ struct QIOChannelWebsock {
 
 /* ---- channel-websock.c ---- */
 
-/* Takes the lock.  Returns false: BUSY. */
-bool qio_ws_enter(QIOChannelWebsock *ws, Error **errp);
+/* Takes the lock.  Returns: 0; -1: BUSY; QIO_CHANNEL_ERR_BLOCK while the holder calls a function of
+ * the program, unless patient, see layer-lock.h. */
+int qio_ws_enter(QIOChannelWebsock *ws, bool patient, Error **errp);
 /* Sends what is due and lets go of the lock. */
 void qio_ws_leave(QIOChannelWebsock *ws);
 /* Enters for a transfer: with the handshake done.  Returns: 0 and the lock is held; -1 or

@@ -167,7 +167,7 @@ static Flip *flip_new(void *below)
 
     qio_type_register_static(&info);
     flip = (Flip *)qio_object_new(TYPE_FLIP);
-    CHECK_INT(qio_layer_attach(&flip->parent, below, NULL), ==, 0);
+    CHECK_INT(qio_layer_attach(&flip->parent, NULL, below, NULL), ==, 0);
     return flip;
 }
 
@@ -238,10 +238,10 @@ TEST(a_second_layer_and_one_on_a_closed_channel_are_refused)
     Flip *other = (Flip *)qio_object_new(TYPE_FLIP);
     Error *err = NULL;
 
-    CHECK_INT(qio_layer_attach(&other->parent, stack.below, &err), ==, -1);
+    CHECK_INT(qio_layer_attach(&other->parent, NULL, stack.below, &err), ==, -1);
     take_error(&err, QIO_ERROR_BUSY);
     CHECK_INT(qio_channel_close(stack.peer, NULL), ==, 0);
-    CHECK_INT(qio_layer_attach(&other->parent, stack.peer, &err), ==, -1);
+    CHECK_INT(qio_layer_attach(&other->parent, NULL, stack.peer, &err), ==, -1);
     take_error(&err, QIO_ERROR_CLOSED);
     qio_object_unref(other);
     stack_free(&stack);

@@ -120,7 +120,7 @@ static Polite *polite_new(void *below)
 
     qio_type_register_static(&info);
     polite = (Polite *)qio_object_new(TYPE_POLITE);
-    CHECK_INT(qio_layer_attach(&polite->parent, below, NULL), ==, 0);
+    CHECK_INT(qio_layer_attach(&polite->parent, NULL, below, NULL), ==, 0);
     qio_object_unref(below);
     return polite;
 }

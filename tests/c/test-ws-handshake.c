@@ -112,7 +112,13 @@ static const ServerCase server_cases[] = {
     { "no path", "GET  HTTP/1.1\r\n" H U C K V "\r\n", 400 },
     { "no target", "GET HTTP/1.1\r\n" H U C K V "\r\n", 400 },
     { "no slash", HEAD("GET", "x", "HTTP/1.1") "\r\n", 400 },
-    { "absolute", HEAD("GET", "http://h/", "HTTP/1.1") "\r\n", 400 },
+    { "absolute", HEAD("GET", "http://h/", "HTTP/1.1") "\r\n", 101 },
+    { "absolute with a path", HEAD("GET", "WS://h:80/chat?x", "HTTP/1.1") "\r\n", 101,
+      { "ws-path", "/chat" } },
+    { "absolute with a query alone", HEAD("GET", "wss://h?x", "HTTP/1.1") "\r\n", 101 },
+    { "absolute and another path", HEAD("GET", "https://h/x", "HTTP/1.1") "\r\n", 404 },
+    { "absolute without a host", HEAD("GET", "http:///", "HTTP/1.1") "\r\n", 400 },
+    { "absolute of another kind", HEAD("GET", "ftp://h/", "HTTP/1.1") "\r\n", 400 },
     { "a space in the path", HEAD("GET", "/ x", "HTTP/1.1") "\r\n", 400 },
     { "a byte over 0x7f in the path", HEAD("GET", "/\xc3\xa4", "HTTP/1.1") "\r\n", 400 },
     { "HTTP/1.0", HEAD("GET", "/", "HTTP/1.0") "\r\n", 505 },
@@ -409,6 +415,34 @@ TEST(ws_request_is_accepted)
     g_strfreev(answer.lines);
     qio_object_unref(ws);
     qio_object_unref(s);
+}
+
+/* The host of the target counts, and not the field (RFC 9112, 3.2.2). */
+TEST(ws_request_with_a_whole_uri)
+{
+    static const struct {
+        const char *target, *host, *path;
+    } cases[] = {
+        { "http://a.example:81/x?y", "a.example:81", "/x?y" },
+        { "ws://b", "b", "/" },
+        { "WSS://[::1]?q", "[::1]", "/?q" },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Scripted *s = scripted_new();
+        QIOChannelWebsock *ws = ws_new(QIO_CHANNEL(s), ws_options("ws-request", "on", NULL), true);
+        char *request = g_strdup_printf("GET %s HTTP/1.1\r\n" H U C K V "\r\n", cases[i].target);
+
+        scripted_text(s, request);
+        scripted_step(s, STEP_STALL);
+        s->write_room = 4096;
+        CHECK_INT(qio_channel_handshake(QIO_CHANNEL(ws), 0, false, NULL), ==, 1);
+        check_asked(ws, "path", cases[i].path);
+        check_asked(ws, "Host", cases[i].host);
+        g_free(request);
+        qio_object_unref(ws);
+        qio_object_unref(s);
+    }
 }
 
 TEST(ws_request_is_rejected)

@@ -481,6 +481,22 @@ def test_exception_in_on_request(pair):
             pair[0].websocket()
 
 
+@pytest.mark.parametrize('use', [lambda channel: channel.handshake(),
+                                 lambda channel: channel.recv()])
+def test_on_request_that_comes_back_to_its_channel(pair, use):
+    def on_request(channel):
+        with pytest.raises(qio.BusyError, match='on_request'):
+            use(channel)
+
+    def serve():
+        with pair[1].websocket(server=True, mode='messages', on_request=on_request) as server:
+            assert server.recv() == 'here'
+
+    with in_thread(serve):
+        with pair[0].websocket(mode='messages') as client:
+            client.send('here')
+
+
 def test_nonsense_from_on_request(pair):
     with in_thread(pytest.raises, TypeError,
                    lambda: pair[1].websocket(server=True, on_request=lambda channel: [])):
