@@ -6,7 +6,7 @@ import pytest
 import qio
 from fficlients import EXAMPLES, LANGUAGES, make_ready, run, serve
 from pki import PSK_USER
-from rigs import in_thread
+from rigs import PATIENCE, in_thread
 
 
 @pytest.fixture(params=LANGUAGES)
@@ -63,6 +63,43 @@ def test_says_what_went_wrong(language, tmp_path, file):
     assert f'{tmp_path}/nobody' in done.stderr
     assert 'No such file or directory' in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def hang_up(listener):
+    with listener.accept(timeout=PATIENCE) as channel:
+        channel.settimeout(PATIENCE)
+        channel.readline()
+
+
+def test_says_that_the_server_is_gone(language, tmp_path, file):
+    with qio.listen(f'unix:{tmp_path}/s') as listener, in_thread(hang_up, listener):
+        done = run(LANGUAGES[language].command, listener.address, file)
+        listener.close()
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ''
+    [line] = done.stderr.splitlines()
+    assert line.endswith(': the server closed the connection')
+
+
+def test_says_that_the_keys_differ(language, pki, file, tmp_path):
+    keys = tmp_path / 'keys.psk'
+    keys.write_text(f'{PSK_USER}:00112233445566778899aabbccddeeff\n', encoding='ascii')
+    keys.chmod(0o600)
+    creds = qio.TLSCreds.psk(file=pki.psk_file, server=True)
+    with qio.listen('tls+tcp://127.0.0.1:0', tls=creds) as listener:
+        with in_thread(refuse, listener):
+            done = run(LANGUAGES[language].command, listener.address, file, keys, PSK_USER)
+            listener.close()
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ''
+    [line] = done.stderr.splitlines()
+    assert ': QIOH_E_TLS: ' in line
+
+
+def refuse(listener):
+    with listener.accept(timeout=PATIENCE) as channel, pytest.raises(qio.TLSError):
+        channel.settimeout(PATIENCE)
+        channel.readline()
 
 
 def test_shows_its_usage(language):

@@ -150,7 +150,7 @@ func (c *Channel) ReadLine() (string, error) {
 			return "", err
 		}
 		if n == 0 {
-			return "", io.ErrUnexpectedEOF
+			return "", errors.New("the server closed the connection")
 		}
 		c.input = append(c.input, chunk[:n]...)
 	}

@@ -223,10 +223,10 @@ function talkInRot13(Qio $qio, Handle $channel): void
 function converse(Qio $qio, Connection $connection, string $path): FFI\CData
 {
     $connection->send("hello from php\n");
-    echo 'event: ', $connection->readLine(), "\n";
+    echo "event: {$connection->readLine()}\n";
     if ($qio->channel_has_feature($connection->channel, $qio->ffi->QIOH_FEATURE_FD_PASS)) {
         $connection->sendFile("file\n", $path);
-        echo 'file: ', $connection->readLine(), "\n";
+        echo "file: {$connection->readLine()}\n";
     }
     talkInRot13($qio, $connection->channel);
     $connection->close();
