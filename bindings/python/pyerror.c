@@ -4,7 +4,8 @@
  *
  * Owns: the exception that a callback raised below a call into the library.  It travels beside
  * the C error (QIOH_E_CALLBACK), in a thread-local, and the outermost call from Python raises
- * the same object again.  Where no Python call is below (a finaliser, a foreign thread) it goes
+ * the same object again; one that left a channel written in Python is found by the error's number
+ * (pycustom.c).  Where no Python call is below (a finaliser, a foreign thread) it goes
  * to sys.unraisablehook.  How an exception looks is decided in qio/errors.py.
  * GIL held everywhere.
  */
@@ -34,8 +35,7 @@ void qiopy_report_leftover(void)
     PyErr_WriteUnraisable(NULL);
 }
 
-/* The exception that is set, normalised and with its traceback; the indicator is clear then. */
-static PyObject *take_exception(void)
+PyObject *qiopy_take_exception(void)
 {
 #if PY_VERSION_HEX >= 0x030c0000
     return PyErr_GetRaisedException();
@@ -53,7 +53,7 @@ static PyObject *take_exception(void)
 #endif
 }
 
-static void describe_exception(PyObject *value, qioh_error *error)
+void qiopy_describe_exception(PyObject *value, qioh_error *error)
 {
     PyObject *text = PyObject_Str(value);
     const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
@@ -83,9 +83,9 @@ int32_t qiopy_stash(PyObject *where, qioh_error *error)
         PyErr_WriteUnraisable(where);
         return QIOH_E_CALLBACK;
     }
-    value = take_exception();
+    value = qiopy_take_exception();
     if (error) {
-        describe_exception(value, error);
+        qiopy_describe_exception(value, error);
     }
     if (qiopy_thread.stashed) {
         PyException_SetContext(value, qiopy_thread.stashed);
@@ -112,7 +112,8 @@ void qiopy_raise(const qioh_error *error)
     PyObject *factory = qiopy_hook(QIO_HOOK_ERROR);
     PyObject *message, *value;
 
-    if (error->code == QIOH_E_CALLBACK && qiopy_raise_stashed()) {
+    if (error->code == QIOH_E_CALLBACK &&
+        (error->number > 0 ? qiopy_raise_kept(error->number) : qiopy_raise_stashed())) {
         return;
     }
     if (error->code == QIOH_E_BADHANDLE) {      /* the only handle given up before its object */

@@ -105,6 +105,25 @@ static void close_now(FdObject *self)
     }
 }
 
+int qiopy_fd_drop(PyObject *object, int fd)
+{
+    PyObject *result;
+
+    if (PyLong_Check(object)) {
+        Py_BEGIN_ALLOW_THREADS
+        close(fd);
+        Py_END_ALLOW_THREADS
+        return 0;
+    }
+    if (PyObject_TypeCheck(object, fd_type)) {
+        close_now((FdObject *)object);
+        return 0;
+    }
+    result = PyObject_CallMethod(object, "close", NULL);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
+
 static PyObject *fd_close(PyObject *object, PyObject *unused)
 {
     close_now((FdObject *)object);

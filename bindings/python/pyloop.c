@@ -181,9 +181,9 @@ static void on_release(void *user_data)
 
 /* ---- functions of other owners ---- */
 
-QioShell *qiopy_shell_new(QioObject *owner, const char *name, PyObject *fn)
+QioShell *qiopy_shell_new(QioObject *owner, const char *name, PyObject *fn, PyObject *target)
 {
-    return new_shell(owner, name, fn, NULL);
+    return new_shell(owner, name, fn, target);
 }
 
 PyObject *qiopy_shell_fn(QioShell *shell)

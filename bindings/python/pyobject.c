@@ -94,6 +94,35 @@ static PyTypeObject *class_for(unsigned hook, QioType type)
     return qiopy_types[type];
 }
 
+/* What is below a layer, and what runs there. */
+static void look_below(QioObject *self)
+{
+    qioh_channel *below = self->h.channel, *next;
+    PyObject *object;
+    int32_t kind;
+
+    while ((next = qioh_channel_get_transport(below, NULL))) {
+        below = next;
+    }
+    kind = qioh_channel_get_kind(below, NULL);
+    object = qiopy_identity_get((uintptr_t)below);
+    self->foreign = kind == QIOH_CHANNEL_CUSTOM || kind == QIOH_CHANNEL_OTHER;
+    if (object && ((QioObject *)object)->custom) {
+        self->bottom = Py_NewRef(object);
+    }
+}
+
+static void settle_kind(QioObject *self, int32_t kind)
+{
+    bool layer = kind == QIOH_CHANNEL_TLS || kind == QIOH_CHANNEL_WEBSOCKET;
+
+    self->foreign = kind == QIOH_CHANNEL_CUSTOM || kind == QIOH_CHANNEL_OTHER;
+    self->keep = layer || self->foreign ? 0 : QIO_UNLOCK_BYTES;
+    if (layer) {
+        look_below(self);
+    }
+}
+
 PyObject *qiopy_wrap_channel(qioh_channel *channel, bool owned)
 {
     PyObject *object;
@@ -125,9 +154,7 @@ PyObject *qiopy_wrap_channel(qioh_channel *channel, bool owned)
                   class_for(QIO_HOOK_CHANNEL + (kind < 0 ? 0 : (unsigned)kind), QIO_TYPE_CHANNEL),
                   (uintptr_t)channel);
     if (object) {
-        bool layer = kind == QIOH_CHANNEL_TLS || kind == QIOH_CHANNEL_WEBSOCKET;
-
-        ((QioObject *)object)->keep = layer ? 0 : QIO_UNLOCK_BYTES;
+        settle_kind((QioObject *)object, kind);
     }
     return object;
 }
@@ -219,6 +246,14 @@ static int object_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((QioObject *)self)->on_request);
+    Py_VISIT(((QioObject *)self)->bottom);
+    if (((QioObject *)self)->custom) {
+        int result = qiopy_custom_traverse((QioObject *)self, visit, arg);
+
+        if (result) {
+            return result;
+        }
+    }
     return qiopy_aio_traverse((QioObject *)self, visit, arg)
            || qiopy_loop_traverse((QioObject *)self, visit, arg);
 }
@@ -226,6 +261,10 @@ static int object_traverse(PyObject *self, visitproc visit, void *arg)
 static int object_clear(PyObject *self)
 {
     Py_CLEAR(((QioObject *)self)->on_request);
+    Py_CLEAR(((QioObject *)self)->bottom);
+    if (((QioObject *)self)->custom) {
+        qiopy_custom_clear((QioObject *)self);
+    }
     qiopy_loop_clear((QioObject *)self);
     return 0;
 }
@@ -238,6 +277,9 @@ static bool holds_descriptor(QioObject *o, QioType type)
     if (type == QIO_TYPE_LISTENER) {
         return true;
     }
+    if (o->custom) {
+        return qiopy_custom_has_fileno(o);
+    }
     kind = qioh_channel_get_kind(o->h.channel, NULL);
     return kind >= 0 && kind != QIOH_CHANNEL_BUFFER && kind != QIOH_CHANNEL_NULL;
 }
@@ -246,19 +288,20 @@ static void object_finalize(PyObject *self)
 {
     QioObject *o = (QioObject *)self;
     QioType type = type_of(self);
+    bool warns = o->h.token && !o->closed && !o->lent && type <= QIO_TYPE_LISTENER;
     PyObject *e1, *e2, *e3;
 
-    if (!o->h.token || o->closed || o->lent || type > QIO_TYPE_LISTENER ||
-        !holds_descriptor(o, type)) {
-        return;
-    }
     PyErr_Fetch(&e1, &e2, &e3);
-    if (PyErr_ResourceWarning(self, 1, "unclosed %R", self) < 0) {
+    if (warns && holds_descriptor(o, type) &&
+        PyErr_ResourceWarning(self, 1, "unclosed %R", self) < 0) {
         if (PyErr_ExceptionMatches(PyExc_Warning)) {
             PyErr_WriteUnraisable(self);
         } else {
             PyErr_Clear();                      /* no warning module any more */
         }
+    }
+    if (o->custom) {
+        qiopy_custom_finalize(o);
     }
     PyErr_Restore(e1, e2, e3);
 }
@@ -275,6 +318,9 @@ static void object_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     if (o->weakrefs) {
         PyObject_ClearWeakRefs(self);
+    }
+    if (o->custom) {
+        qiopy_custom_dealloc(o);
     }
     if (o->h.token) {
         qiopy_identity_remove(o->h.token, self);
@@ -293,6 +339,7 @@ static void object_dealloc(PyObject *self)
     }
     qiopy_message_free(o);
     Py_CLEAR(o->on_request);
+    Py_CLEAR(o->bottom);
     class->tp_free(self);
     Py_DECREF(class);
 }
@@ -397,5 +444,8 @@ int qiopy_init(PyObject *dict, PyMethodDef *const methods[QIO_TYPES])
             return -1;
         }
     }
-    return qiopy_fd_init(dict) < 0 || qiopy_task_init(dict) < 0 ? -1 : qiopy_aio_init(dict);
+    if (qiopy_fd_init(dict) < 0 || qiopy_task_init(dict) < 0 || qiopy_custom_init(dict) < 0) {
+        return -1;
+    }
+    return qiopy_aio_init(dict);
 }

@@ -68,7 +68,7 @@ static int32_t on_filter(qioh_task *task, uint32_t direction, const void *buf, s
 /* Hands a function over; 0, or -1 with an exception.  The loop must not be dispatched before. */
 static int set_filter(QioObject *loop, qioh_task *task, PyObject *fn)
 {
-    QioShell *shell = qiopy_shell_new(loop, "filter", fn);
+    QioShell *shell = qiopy_shell_new(loop, "filter", fn, NULL);
     qioh_error error;
     int32_t status;
 
@@ -88,6 +88,7 @@ PyObject *qiopy_loop_relay(QioObject *self, PyObject *a, PyObject *b, qioh_optio
                            PyObject *filter, PyObject *fn)
 {
     QioObject *ends[2] = { qiopy_unwrap(a, QIO_TYPE_CHANNEL, "a"), NULL };
+    PyObject *both, *object;
     qioh_task *task;
     qioh_error error;
 
@@ -103,5 +104,8 @@ PyObject *qiopy_loop_relay(QioObject *self, PyObject *a, PyObject *b, qioh_optio
         qioh_task_unref(task);
         return NULL;
     }
-    return qiopy_task_new(self, task, fn, &error);
+    both = PyTuple_Pack(2, a, b);
+    object = qiopy_task_new(self, task, fn, both, &error);
+    Py_XDECREF(both);
+    return object;
 }

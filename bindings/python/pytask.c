@@ -39,9 +39,11 @@ static int32_t on_end(qioh_task *task, int32_t status, void *user_data, qioh_err
     return ret;
 }
 
-static int set_end(QioObject *loop, qioh_task *task, PyObject *fn)
+/* keeps, or NULL: what has to live until then, for a channel that is written in Python lives as
+ * long as its object. */
+static int set_end(QioObject *loop, qioh_task *task, PyObject *fn, PyObject *keeps)
 {
-    QioShell *shell = qiopy_shell_new(loop, "on_done", fn);
+    QioShell *shell = qiopy_shell_new(loop, "on_done", fn, keeps);
     qioh_error error;
     int32_t status;
 
@@ -59,7 +61,8 @@ static int set_end(QioObject *loop, qioh_task *task, PyObject *fn)
 
 /* ---- starting ---- */
 
-PyObject *qiopy_task_new(QioObject *loop, qioh_task *task, PyObject *fn, const qioh_error *error)
+PyObject *qiopy_task_new(QioObject *loop, qioh_task *task, PyObject *fn, PyObject *keeps,
+                         const qioh_error *error)
 {
     TaskObject *self = NULL;
 
@@ -67,7 +70,7 @@ PyObject *qiopy_task_new(QioObject *loop, qioh_task *task, PyObject *fn, const q
         qiopy_raise(error);
         return NULL;
     }
-    if (set_end(loop, task, fn) == 0) {
+    if (set_end(loop, task, fn, keeps) == 0) {
         self = (TaskObject *)task_type->tp_alloc(task_type, 0);
     }
     if (self) {
@@ -85,7 +88,7 @@ PyObject *qiopy_loop_open(QioObject *self, const char *uri, qioh_options *option
 
     qiopy_error_init(&error);
     return qiopy_task_new(self, qioh_task_start_open_uri(uri, options, self->h.loop, 0, &error),
-                          fn, &error);
+                          fn, NULL, &error);
 }
 
 PyObject *qiopy_loop_handshake(QioObject *self, PyObject *channel, int32_t ms, PyObject *fn)
@@ -96,7 +99,7 @@ PyObject *qiopy_loop_handshake(QioObject *self, PyObject *channel, int32_t ms, P
     qiopy_error_init(&error);
     return object ? qiopy_task_new(self, qioh_task_start_handshake(object->h.channel, ms,
                                                                    self->h.loop, 0, &error),
-                                   fn, &error) : NULL;
+                                   fn, channel, &error) : NULL;
 }
 
 PyObject *qiopy_loop_close_channel(QioObject *self, PyObject *channel, int32_t ms, PyObject *fn)
@@ -107,7 +110,7 @@ PyObject *qiopy_loop_close_channel(QioObject *self, PyObject *channel, int32_t m
     qiopy_error_init(&error);
     return object ? qiopy_task_new(self, qioh_task_start_close(object->h.channel, ms,
                                                                self->h.loop, 0, &error),
-                                   fn, &error) : NULL;
+                                   fn, channel, &error) : NULL;
 }
 
 PyObject *qiopy_loop_wait_exit(QioObject *self, PyObject *channel, PyObject *fn)
@@ -118,7 +121,7 @@ PyObject *qiopy_loop_wait_exit(QioObject *self, PyObject *channel, PyObject *fn)
     qiopy_error_init(&error);
     return object ? qiopy_task_new(self, qioh_task_start_wait_exit(object->h.channel,
                                                                    self->h.loop, 0, &error),
-                                   fn, &error) : NULL;
+                                   fn, channel, &error) : NULL;
 }
 
 /* ---- the object ---- */

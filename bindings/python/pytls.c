@@ -139,7 +139,7 @@ static PyObject *registered(QioShell *shell, int32_t status, const qioh_error *e
 
 PyObject *qiopy_creds_set_authorize(QioObject *self, PyObject *fn)
 {
-    QioShell *shell = qiopy_shell_new(self, "authorize", fn);
+    QioShell *shell = qiopy_shell_new(self, "authorize", fn, NULL);
     qioh_error error;
 
     qiopy_error_init(&error);
@@ -151,7 +151,7 @@ PyObject *qiopy_creds_set_authorize(QioObject *self, PyObject *fn)
 
 PyObject *qiopy_creds_set_lookup(QioObject *self, PyObject *fn)
 {
-    QioShell *shell = qiopy_shell_new(self, "lookup", fn);
+    QioShell *shell = qiopy_shell_new(self, "lookup", fn, NULL);
     qioh_error error;
 
     qiopy_error_init(&error);

@@ -184,6 +184,7 @@
 %method(qioh_channel, x_size, _size, "($self, /)", "")
 %method(qioh_channel, x_kind, _kind, "($self, /)", "")
 %method(qioh_channel, x_pending, _pending, "($self, /)", "")
+%method(qioh_channel, notify, _notify, "($self, condition, /)", "")
 %method(qioh_channel, set_name, _set_name, "($self, name, /)", "")
 %method(qioh_channel, has_feature, _has_feature, "($self, feature, /)", "")
 %method(qioh_channel, x_name, _name, "($self, /)", "")
@@ -204,7 +205,8 @@
 %method_kw(qioh_channel, x_wait_exit, _wait_exit, "($self, /, timeout)", "")
 
 %apply qioh_status NOTHING { qioh_status cancel, qioh_status set_delay,
-                             qioh_status set_cork, qioh_status set_name, qioh_status kill,
+                             qioh_status set_cork, qioh_status notify,
+                             qioh_status set_name, qioh_status kill,
                              qioh_status x_unread };
 
 %extend qioh_channel {
@@ -220,6 +222,7 @@
   qioh_status cancel(uint32_t condition = QIOH_IN | QIOH_OUT, qioh_error *error);
   qioh_status set_delay(QioBool enabled, qioh_error *error);
   qioh_status set_cork(QioBool enabled, qioh_error *error);
+  qioh_status notify(uint32_t condition, qioh_error *error);
   qioh_status set_name(const char *name, qioh_error *error);
   qioh_status has_feature(uint32_t feature, qioh_error *error);
   qioh_status kill(int32_t signum, qioh_error *error);

@@ -120,9 +120,11 @@
 %function(qiopy_register, set_hook, "($module, hook, object, /)")
 %function(qiopy_adopt, adopt, "($module, object, /)")
 %function(qiopy_set_aio, set_aio, "($module, running, home, /)")
+%function(qiopy_custom_new, custom_new, "($module, class, loop, written, /)")
 %feature("kwargs") qiopy_open_uri;
 PyObject *qiopy_open_uri(const char *uri, PyObject *keys, QioPlainTimeout timeout);
 PyObject *qiopy_new_pair(void);
 PyObject *qiopy_register(unsigned hook, PyObject *object);
 PyObject *qiopy_adopt(PyObject *object);
 PyObject *qiopy_set_aio(PyObject *running, PyObject *home);
+PyObject *qiopy_custom_new(PyObject *class, PyObject *loop, uint32_t written);

@@ -52,6 +52,9 @@ typedef struct QioObject {
     struct QioMessage *message; /* a WebSocket: what came of a message (pywebsock.c) */
     PyObject *on_request;       /* a WebSocket server: who answers its request */
     struct QioAio *aio;         /* once it was awaited (pyaio.c) */
+    struct QioCustom *custom;   /* a channel written in Python (pycustom.c) */
+    PyObject *bottom;           /* of a layer over one: that, which has to live as long */
+    bool foreign;               /* functions of a program run below: no call keeps the GIL */
 } QioObject;
 
 /*
@@ -124,6 +127,7 @@ void qiopy_identity_remove(uintptr_t token, PyObject *object);
  * them.  Our own small block of static TLS: a call per message looks at it. */
 typedef struct QioThread {
     int depth;
+    int holding;                /* calls made with the GIL that may call back */
     PyObject *stashed;
 } QioThread;
 #define QIO_TLS __attribute__((tls_model("initial-exec")))
@@ -145,6 +149,9 @@ static inline void qiopy_leave(void)
 
 /* Keeps the exception of a callback for the Python call that entered C, and fills error. */
 int32_t qiopy_stash(PyObject *where, qioh_error *error);
+/* The exception that is set, normalised and with its traceback; the indicator is clear then. */
+PyObject *qiopy_take_exception(void);
+void qiopy_describe_exception(PyObject *value, qioh_error *error);
 /* Raises an exception kept by this thread: 1 raised, 0 there is none. */
 int qiopy_raise_stashed(void);
 /* Sets the exception that an error stands for. */
@@ -328,7 +335,7 @@ PyObject *qiopy_tls_export(QioObject *self, const char *label, Py_ssize_t length
 /* A layer moved bytes: its handshake is over. */
 static inline void qiopy_established(QioObject *self)
 {
-    if (__builtin_expect(!self->keep, 0)) {
+    if (__builtin_expect(!self->keep, 0) && !self->foreign) {
         self->keep = QIO_UNLOCK_LAYER_BYTES;
     }
 }
@@ -390,13 +397,28 @@ PyObject *qiopy_listener_close(QioObject *self);
 
 int qiopy_fd_init(PyObject *dict);
 PyObject *qiopy_fd_new(int fd);                 /* owns fd from then on, closed on failure */
+int qiopy_fd_drop(PyObject *object, int fd);    /* closes what was given as that number */
+
+/* ---- channels written in Python (pycustom.c) ---- */
+
+int qiopy_custom_init(PyObject *dict);
+/* A new object of the class, which has written the methods of these bits. */
+PyObject *qiopy_custom_new(PyObject *class, PyObject *loop, uint32_t written);
+void qiopy_custom_finalize(QioObject *self);
+int qiopy_custom_traverse(QioObject *self, visitproc visit, void *arg);
+void qiopy_custom_clear(QioObject *self);
+void qiopy_custom_dealloc(QioObject *self);
+bool qiopy_custom_has_fileno(const QioObject *self);
+/* Raises the exception behind an error's number: 1 raised, 0 there is none. */
+int qiopy_raise_kept(int64_t id);
 
 /* ---- loops (pyloop.c) ---- */
 
 typedef struct QioShell QioShell;
 
-/* A function that the library holds for an owner: with three references, as new_shell(). */
-QioShell *qiopy_shell_new(QioObject *owner, const char *name, PyObject *fn);
+/* A function that the library holds for an owner: with three references, as new_shell(); target,
+ * or NULL, lives as long. */
+QioShell *qiopy_shell_new(QioObject *owner, const char *name, PyObject *fn, PyObject *target);
 PyObject *qiopy_shell_fn(QioShell *shell);      /* new reference; NULL: it is gone */
 void qiopy_shell_unref(QioShell *shell);
 void qiopy_shell_release(void *user_data);      /* the library's reference */
@@ -435,7 +457,8 @@ int qiopy_aio_closing(QioObject *channel, bool close);
 int qiopy_task_init(PyObject *dict);
 /* The object of a task, which it takes; fn is called without arguments at its end.  The loop must
  * not have been dispatched since the start.  task NULL: raises the error. */
-PyObject *qiopy_task_new(QioObject *loop, qioh_task *task, PyObject *fn, const qioh_error *error);
+PyObject *qiopy_task_new(QioObject *loop, qioh_task *task, PyObject *fn, PyObject *keeps,
+                         const qioh_error *error);
 PyObject *qiopy_loop_open(QioObject *self, const char *uri, qioh_options *options, PyObject *fn);
 PyObject *qiopy_loop_handshake(QioObject *self, PyObject *channel, int32_t ms, PyObject *fn);
 PyObject *qiopy_loop_close_channel(QioObject *self, PyObject *channel, int32_t ms, PyObject *fn);

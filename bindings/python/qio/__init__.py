@@ -17,6 +17,7 @@ from .channel import (
     SocketChannel,
 )
 from .conditions import ERR, HUP, IN, MORE, NVAL, OUT, Cond
+from .custom import CustomChannel
 from .deadline import Deadline
 from .errors import (
     AbortedError,
@@ -75,7 +76,7 @@ __version__ = _version_string()
 # Without the names of builtins: `from qio import *` does not change what they mean.
 __all__ = [
     "AbortedError", "BufferChannel", "BusyError", "CertificateError", "Channel", "ClosedError",
-    "CommandChannel", "Cond", "Counts", "Deadline", "ERR", "Error", "Fd", "FileChannel", "ForkedError", "HUP", "IN",
+    "CommandChannel", "Cond", "Counts", "CustomChannel", "Deadline", "ERR", "Error", "Fd", "FileChannel", "ForkedError", "HUP", "IN",
     "IncompleteReadError", "InvalidError", "LimitError", "Listener", "Loop", "MORE",
     "NVAL", "NullChannel", "OUT", "OutOfMemoryError", "PeerCred", "ProtocolError", "Relay",
     "ResolveError", "SocketChannel",

@@ -12,6 +12,7 @@ from .channel import (
     SocketChannel,
 )
 from .conditions import Cond
+from .custom import CustomChannel
 from .errors import IncompleteReadError, error_for
 from .fd import Fd
 from .listener import Listener
@@ -39,7 +40,9 @@ for _kind, _class in {
     _qio.QIOH_CHANNEL_NULL: NullChannel,
     _qio.QIOH_CHANNEL_TLS: TLSChannel,
     _qio.QIOH_CHANNEL_WEBSOCKET: WebSocketChannel,
+    _qio.QIOH_CHANNEL_CUSTOM: Channel,          # one of another language
 }.items():
     _qio.set_hook(_CHANNEL + _kind, _class)
     _qio.adopt(_class)
+_qio.adopt(CustomChannel)
 _qio.adopt_messages(WebSocketChannel)
