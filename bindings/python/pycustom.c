@@ -23,9 +23,16 @@ static PyTypeObject *op_type;
 
 /* ---- exceptions ---- */
 
+/* An exception that nobody asked for; takes the reference.  What the system said is dropped, as it
+ * is for every channel where the library does (the last words of a layer whose peer is gone). */
 static void report(PyObject *value, PyObject *where)
 {
     PyObject *e1, *e2, *e3;
+
+    if (PyErr_GivenExceptionMatches(value, PyExc_OSError)) {
+        Py_DECREF(value);
+        return;
+    }
 
     PyErr_Fetch(&e1, &e2, &e3);
     PyErr_SetObject((PyObject *)Py_TYPE(value), value);
@@ -152,21 +159,21 @@ static QioCustom *new_custom(QioObject *self, unsigned written)
     return custom;
 }
 
-PyObject *qiopy_custom_new(PyObject *class, PyObject *loop, uint32_t written)
+PyObject *qiopy_custom_new(PyObject *type, PyObject *loop, uint32_t written)
 {
-    PyTypeObject *type = (PyTypeObject *)class;
+    PyTypeObject *class = (PyTypeObject *)type;
     QioObject *object = NULL, *self;
     qioh_channel_ops ops;
     qioh_error error;
 
-    if (!PyType_Check(class) || !PyType_IsSubtype(type, qiopy_types[QIO_TYPE_CHANNEL])) {
-        PyErr_SetString(PyExc_TypeError, "class has to be one of channels");
+    if (!PyType_Check(type) || !PyType_IsSubtype(class, qiopy_types[QIO_TYPE_CHANNEL])) {
+        PyErr_SetString(PyExc_TypeError, "type has to be a class of channels");
         return NULL;
     }
     if (loop != Py_None && !(object = qiopy_unwrap(loop, QIO_TYPE_LOOP, "loop"))) {
         return NULL;
     }
-    self = (QioObject *)type->tp_alloc(type, 0);
+    self = (QioObject *)class->tp_alloc(class, 0);
     if (!self || !(self->custom = new_custom(self, written))) {
         Py_XDECREF(self);
         return NULL;
@@ -192,11 +199,15 @@ void qiopy_custom_finalize(QioObject *self)
 {
     QioCustom *custom = self->custom;
 
-    if (self->h.token) {
-        /* The GIL stays: nothing is waited for, and an interpreter that ends gives it to none. */
+    if (self->h.token && qiopy_finalizing()) {
+        /* The GIL stays: an interpreter that ends gives it to nobody any more. */
         qiopy_thread.holding++;
         qioh_channel_close(self->h.channel, NULL);
         qiopy_thread.holding--;
+    } else if (self->h.token) {
+        Py_BEGIN_ALLOW_THREADS
+        qioh_channel_close(self->h.channel, NULL);
+        Py_END_ALLOW_THREADS
     }
     while (custom->raised[0].id) {
         report(take_raised(custom, 0), (PyObject *)self);

@@ -277,8 +277,8 @@ static bool holds_descriptor(QioObject *o, QioType type)
     if (type == QIO_TYPE_LISTENER) {
         return true;
     }
-    if (o->custom) {
-        return qiopy_custom_has_fileno(o);
+    if (o->custom || o->bottom) {
+        return qiopy_custom_has_fileno(o->custom ? o : (QioObject *)o->bottom);
     }
     kind = qioh_channel_get_kind(o->h.channel, NULL);
     return kind >= 0 && kind != QIOH_CHANNEL_BUFFER && kind != QIOH_CHANNEL_NULL;

@@ -120,7 +120,7 @@
 %function(qiopy_register, set_hook, "($module, hook, object, /)")
 %function(qiopy_adopt, adopt, "($module, object, /)")
 %function(qiopy_set_aio, set_aio, "($module, running, home, /)")
-%function(qiopy_custom_new, custom_new, "($module, class, loop, written, /)")
+%function(qiopy_custom_new, custom_new, "($module, type, loop, written, /)")
 %feature("kwargs") qiopy_open_uri;
 PyObject *qiopy_open_uri(const char *uri, PyObject *keys, QioPlainTimeout timeout);
 PyObject *qiopy_new_pair(void);

@@ -403,7 +403,7 @@ int qiopy_fd_drop(PyObject *object, int fd);    /* closes what was given as that
 
 int qiopy_custom_init(PyObject *dict);
 /* A new object of the class, which has written the methods of these bits. */
-PyObject *qiopy_custom_new(PyObject *class, PyObject *loop, uint32_t written);
+PyObject *qiopy_custom_new(PyObject *type, PyObject *loop, uint32_t written);
 void qiopy_custom_finalize(QioObject *self);
 int qiopy_custom_traverse(QioObject *self, visitproc visit, void *arg);
 void qiopy_custom_clear(QioObject *self);

@@ -12,6 +12,7 @@ import socket
 import threading
 
 import qio
+import written
 
 PATIENCE = 20       # seconds: a bound for what comes at once, never waited out
 
@@ -154,6 +155,28 @@ class BufferRig(Rig):
         return self.channel.pread(n, self.drained - n)
 
 
+class StreamRig(Rig):
+    """peer: a stream, see streams.py."""
+
+    def __init__(self, channel, peer):
+        super().__init__(channel)
+        self.peer = peer
+        self.stack.callback(peer.close)
+
+    def feed(self, data):
+        self.peer.sendall(data)
+
+    def end(self):
+        self.peer.close_write()
+
+    def drain(self, n):
+        parts = []
+        while n > 0 and (data := self.peer.recv(n)):
+            parts.append(data)
+            n -= len(data)
+        return b''.join(parts)
+
+
 def read_n(channel, n):
     """n bytes in either mode, or what there is before the end."""
     parts = []
@@ -282,6 +305,18 @@ def rig_buffer(tmp_path):
     return BufferRig()
 
 
+def rig_python_socket(tmp_path):
+    return SocketRig(*written.socket_ends())
+
+
+def rig_python_memory(tmp_path):
+    return StreamRig(*written.memory_ends(written.InMemory))
+
+
+def rig_python_asked(tmp_path):
+    return StreamRig(*written.memory_ends(written.Asked))
+
+
 RIGS = {
     'pair': rig_pair,
     'fd': rig_fd,
@@ -297,6 +332,9 @@ RIGS = {
     'command': rig_command,
     'file': rig_file,
     'buffer': rig_buffer,
+    'python-socket': rig_python_socket,
+    'python-memory': rig_python_memory,
+    'python-asked': rig_python_asked,
 }
 READING = [name for name in RIGS if name != 'pipe-write']
 WRITING = [name for name in RIGS if not name.endswith('-read')]

@@ -10,7 +10,8 @@ import socket
 import ssl
 
 import qio
-from rigs import Rig, in_thread
+import written
+from rigs import StreamRig, in_thread
 from streams import Lender, SocketStream, TlsStream, client_context, server_context
 from wspeer import WsStream
 
@@ -27,30 +28,12 @@ STACKS = {
     'ws-command': ('command', ['ws-server']),
     'tls-over-ws-command': ('command', ['ws-server', 'tls-client']),
     'ws-over-tls-command': ('command', ['tls-client', 'ws-client']),
+    'tls-python-socket': ('python-socket', ['tls-client']),
+    'tls-python-memory': ('python-memory', ['tls-server']),
+    'ws-python-memory': ('python-memory', ['ws-client']),
+    'ws-over-tls-python-memory': ('python-memory', ['tls-client', 'ws-client']),
     'tls-in-tls-command': ('command', ['tls-server', 'tls-client']),
 }
-
-
-class StackRig(Rig):
-    """peer: a stream."""
-
-    def __init__(self, channel, peer):
-        super().__init__(channel)
-        self.peer = peer
-        self.stack.callback(peer.close)
-
-    def feed(self, data):
-        self.peer.sendall(data)
-
-    def end(self):
-        self.peer.close_write()
-
-    def drain(self, n):
-        parts = []
-        while n > 0 and (data := self.peer.recv(n)):
-            parts.append(data)
-            n -= len(data)
-        return b''.join(parts)
 
 
 @functools.cache
@@ -102,7 +85,17 @@ def command_ends(tmp_path):
     return qio.command(lender.argv, close_timeout=0), lender.stream()
 
 
-CARRIERS = {'unix': unix_ends, 'command': command_ends}
+def python_socket_ends(tmp_path):
+    channel, theirs = written.socket_ends()
+    return channel, SocketStream(theirs)
+
+
+def python_memory_ends(tmp_path):
+    return written.memory_ends(written.InMemory)
+
+
+CARRIERS = {'unix': unix_ends, 'command': command_ends, 'python-socket': python_socket_ends,
+            'python-memory': python_memory_ends}
 
 
 def stack_rig(name, tmp_path, pki):
@@ -115,4 +108,4 @@ def stack_rig(name, tmp_path, pki):
         channel.close()
         stream.close()
         raise
-    return StackRig(channel, stream)
+    return StreamRig(channel, stream)
