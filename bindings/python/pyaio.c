@@ -608,5 +608,6 @@ int qiopy_aio_init(PyObject *dict)
         return -1;
     }
     return PyDict_SetItemString(dict, "Home", (PyObject *)home_type) < 0 ||
-           qiopy_op_init(dict) < 0 ? -1 : qiopy_async_init(dict);
+           qiopy_op_init(dict) < 0 || qiopy_async_init(dict) < 0 ? -1
+           : qiopy_transport_init(dict);
 }

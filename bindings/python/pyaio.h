@@ -87,6 +87,23 @@ void qiopy_aio_unwait(QioWait *wait);
 /* loop.call_soon(callback, argument, context=context), from any thread; without what is NULL. */
 int qiopy_aio_call_soon(QioHome *home, PyObject *callback, PyObject *argument, PyObject *context);
 
+/* Where one waits for a channel (pyplace.c). */
+typedef struct QioPlace {
+    QioWait waits[2];                   /* for reading, for writing */
+    PyObject *watch;                    /* a Watch, where there is no one descriptor */
+} QioPlace;
+
+void qiopy_place_init(QioPlace *place, PyObject *owner, int (*fire)(PyObject *),
+                      void (*abort)(PyObject *));
+/*
+ * Waits for a condition; at one that has no descriptor, the owner's method of that name is called.
+ * Returns: 1 it waits, 0 the channel is ready now, -1 exception
+ */
+int qiopy_place_wait(QioPlace *place, QioObject *channel, QioHome *home, uint32_t condition,
+                     const char *method);
+/* Waits no more.  Raises nothing, and keeps an exception. */
+void qiopy_place_leave(QioPlace *place);
+
 #define QIO_AIO_SPOTS 4
 
 /* What a channel that somebody has awaited keeps: QioObject.aio. */
@@ -121,10 +138,9 @@ typedef int (*QioAttempt)(QioOp *op);
 struct QioOp {
     PyObject_HEAD
     QioLink turn;               /* in QioAio.writers */
-    QioWait waits[2];           /* for reading, for writing: where it waits */
+    QioPlace place;             /* where it waits */
     QioObject *channel;
     QioHome *home;              /* since it first waited */
-    PyObject *watch;            /* a Watch, where there is no descriptor */
     QioAttempt attempt;
     uint32_t condition;
     uint8_t way;                /* QIO_READING, QIO_WRITING, 0 neither */
@@ -164,5 +180,9 @@ int qiopy_op_init(PyObject *dict);
 /* ---- AsyncChannel (pyasync.c) ---- */
 
 int qiopy_async_init(PyObject *dict);
+
+/* ---- transports (pytransport.c) ---- */
+
+int qiopy_transport_init(PyObject *dict);
 
 #endif

@@ -67,25 +67,9 @@ static int wake_now(QioOp *op)
 
 void qiopy_op_stop_waiting(QioOp *op)
 {
-    PyObject *watch = op->watch;
-
-    qiopy_aio_unwait(&op->waits[0]);
-    qiopy_aio_unwait(&op->waits[1]);
+    qiopy_place_leave(&op->place);
     if (op->turn.next != &op->turn) {
         qio_list_remove(&op->turn);
-    }
-    if (watch) {
-        PyObject *result, *e1, *e2, *e3;
-
-        PyErr_Fetch(&e1, &e2, &e3);
-        op->watch = NULL;
-        result = PyObject_CallMethod(watch, "remove", NULL);
-        if (!result) {
-            PyErr_Clear();                      /* its loop is closed */
-        }
-        Py_XDECREF(result);
-        Py_DECREF(watch);
-        PyErr_Restore(e1, e2, e3);
     }
 }
 
@@ -293,65 +277,16 @@ void qiopy_op_tell_written(QioOp *op)
     PyErr_Restore(e1, e2, e3);
 }
 
-/* How to wait: 1 ready now, 0 *fd for *events, NOTSUP through a loop of the library, -1 */
-static int how_to_wait(QioOp *op, int32_t *fd, uint32_t *events)
-{
-    PyThreadState *unlocked;
-    qioh_error error;
-    int32_t status;
-
-    if (op->condition & QIOH_OUT && op->condition & (QIOH_IN | QIOH_MORE)) {
-        return QIOH_E_NOTSUP;
-    }
-    unlocked = qiopy_unlock(op->channel, 0);
-    qiopy_error_init(&error);
-    status = qioh_channel_get_poll(op->channel->h.channel, op->condition, fd, events, &error);
-    qiopy_relock(op->channel, unlocked, -1, NULL);
-    if (status < 0 && status != QIOH_E_NOTSUP) {
-        qiopy_raise(&error);
-        return -1;
-    }
-    return status;
-}
-
-/* Where there is no one descriptor: the home's own loop watches. */
-static int watch(QioOp *op)
-{
-    PyObject *fire = PyObject_GetAttrString((PyObject *)op, "_fire");
-
-    op->watch = fire ? PyObject_CallMethod((PyObject *)op->home, "_watch", "OIO", op->channel,
-                                           op->condition, fire) : NULL;
-    Py_XDECREF(fire);
-    return op->watch ? 0 : -1;
-}
-
 /* Returns: 1 waits, 0 try again in the next turn of the loop, -1 exception */
 static int begin_to_wait(QioOp *op)
 {
     QioHome *home = qiopy_aio_home();
-    uint32_t events = 0;
-    int32_t fd = -1;
-    int status;
 
     if (!home) {
         return -1;
     }
     Py_XSETREF(op->home, (QioHome *)Py_NewRef((PyObject *)home));
-    status = how_to_wait(op, &fd, &events);
-    if (status == 1) {
-        return 0;
-    }
-    if (status == -1) {
-        return -1;
-    }
-    if (status == QIOH_E_NOTSUP) {
-        return watch(op) < 0 ? -1 : 1;
-    }
-    if ((events & QIOH_IN && qiopy_aio_wait(op->channel, home, fd, 0, &op->waits[0]) < 0) ||
-        (events & QIOH_OUT && qiopy_aio_wait(op->channel, home, fd, 1, &op->waits[1]) < 0)) {
-        return -1;
-    }
-    return 1;
+    return qiopy_place_wait(&op->place, op->channel, home, op->condition, "_fire");
 }
 
 /* Lets the task wait for this operation. */

@@ -216,9 +216,9 @@ static int op_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(op->channel);
     Py_VISIT(op->home);
-    Py_VISIT(op->waits[0].spot);
-    Py_VISIT(op->waits[1].spot);
-    Py_VISIT(op->watch);
+    Py_VISIT(op->place.waits[0].spot);
+    Py_VISIT(op->place.waits[1].spot);
+    Py_VISIT(op->place.watch);
     Py_VISIT(op->callback);
     Py_VISIT(op->context);
     Py_VISIT(op->message);
@@ -300,12 +300,7 @@ QioOp *qiopy_op_new(QioObject *channel, unsigned way, uint32_t condition, QioAtt
     }
     memset((char *)op + offsetof(QioOp, turn), 0, sizeof *op - offsetof(QioOp, turn));
     qio_list_init(&op->turn);
-    for (int i = 0; i < 2; i++) {
-        qio_list_init(&op->waits[i].link);
-        op->waits[i].owner = (PyObject *)op;
-        op->waits[i].fire = qiopy_op_fire;
-        op->waits[i].abort = qiopy_op_abort;
-    }
+    qiopy_place_init(&op->place, (PyObject *)op, qiopy_op_fire, qiopy_op_abort);
     op->channel = (QioObject *)Py_NewRef((PyObject *)channel);
     op->way = (uint8_t)way;
     op->condition = condition;

@@ -19,7 +19,7 @@ static QioPatience reading(QioObject *self, QioTimeout timeout, bool always)
                          .timeout = timeout};
 }
 
-static inline qioh_ssize try_read(QioObject *self, void *buf, size_t len, qioh_error *error)
+qioh_ssize qiopy_try_read(QioObject *self, void *buf, size_t len, qioh_error *error)
 {
     PyThreadState *unlocked = qiopy_unlock(self, len);
     qioh_ssize n = qioh_channel_try_read(self->h.channel, buf, len, error);
@@ -31,7 +31,7 @@ static inline qioh_ssize try_read(QioObject *self, void *buf, size_t len, qioh_e
 static qioh_ssize read_on(QioPatience *patience, void *buf, size_t len, qioh_ssize n,
                           qioh_error *error)
 {
-    for (;; n = try_read(patience->self, buf, len, error)) {
+    for (;; n = qiopy_try_read(patience->self, buf, len, error)) {
         int again;
 
         if (n >= 0) {
@@ -54,7 +54,7 @@ static qioh_ssize read_once(QioPatience *patience, void *buf, size_t len)
     qioh_error error;
 
     qiopy_error_init(&error);
-    return read_on(patience, buf, len, try_read(patience->self, buf, len, &error), &error);
+    return read_on(patience, buf, len, qiopy_try_read(patience->self, buf, len, &error), &error);
 }
 
 /* Gives bytes back to the channel while an exception is on its way. */

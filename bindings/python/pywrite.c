@@ -18,7 +18,7 @@ typedef struct Outgoing {
     qioh_fdset *fds;
 } Outgoing;
 
-static qioh_ssize try_write(QioObject *self, const void *buf, size_t len, qioh_error *error)
+qioh_ssize qiopy_try_write(QioObject *self, const void *buf, size_t len, qioh_error *error)
 {
     PyThreadState *unlocked = qiopy_unlock(self, len);
     qioh_ssize n = qioh_channel_try_write(self->h.channel, buf, len, error);
@@ -32,7 +32,7 @@ static qioh_ssize try_writev(QioObject *self, const Outgoing *out, qioh_error *e
     qioh_ssize n;
 
     if (out->count == 1 && !out->fds) {
-        return try_write(self, out->iov[0].base, out->iov[0].len, error);
+        return qiopy_try_write(self, out->iov[0].base, out->iov[0].len, error);
     }
     unlocked = qiopy_unlock(self, out->left);
     n = qioh_channel_writev(self->h.channel, out->iov,

@@ -271,6 +271,9 @@ int qiopy_arg_options(PyObject *object, const char *name, qioh_options **out);
 
 /* ---- channels (pyread.c, pywrite.c, pychannel.c) ---- */
 
+/* One try each, without waiting: what the library says. */
+qioh_ssize qiopy_try_read(QioObject *self, void *buf, size_t len, qioh_error *error);
+qioh_ssize qiopy_try_write(QioObject *self, const void *buf, size_t len, qioh_error *error);
 PyObject *qiopy_readinto(QioObject *self, void *buf, size_t len, QioTimeout timeout);
 /* Goes on after a first try that gave n, as the channel says. */
 PyObject *qiopy_readinto_on(QioObject *self, void *buf, size_t len, qioh_ssize n,

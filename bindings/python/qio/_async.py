@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from . import _qio
 from ._types import Condition, Descriptor, Readable, Timeout, Writable
-from .channel import _LINE_MAX, Channel, CommandChannel, PeerCred, _count
+from .channel import _LINE_MAX, Channel, CommandChannel, PeerCred, _close_quietly, _count
 from .conditions import IN, MORE, OUT, Cond
 from .errors import IncompleteReadError, LimitError, TimeoutError, UnsupportedError, WebSocketError
 from .deadline import Deadline
@@ -210,6 +210,13 @@ class Flush:
         return self._channel._try_flush()
 
 
+def _leaf(channel: Channel) -> Channel:
+    """The channel at the bottom of the layers."""
+    while (below := channel.transport) is not None:
+        channel = below
+    return channel
+
+
 class AsyncVerbs:
     """What AsyncChannel is in every event loop; see Channel for what a verb promises.
 
@@ -245,6 +252,10 @@ class AsyncVerbs:
     async def _task(self, start: Start) -> _qio.Task:
         """Start a task in the loop of the library (start(loop, on_done)) and wait for its end; it
         is cancelled, and waited for, when the caller is."""
+        raise NotImplementedError
+
+    async def _within(self, seconds: float | None, awaitable: Coroutine[Any, Any, Any]) -> None:
+        """Await it for at most so long."""
         raise NotImplementedError
 
     def _again(self, channel: Channel) -> Self:
@@ -366,20 +377,30 @@ class AsyncVerbs:
         self.channel.close()
 
     async def aclose(self, *, timeout: float | None = CLOSE_TIMEOUT) -> None:
-        """Close in order: goodbyes are sent and, of a command, its end awaited, for at most so many
-        seconds.  Who reads or writes gets AbortedError.  Closed whatever comes of it."""
+        """Close in order: what layers hold back and their goodbyes are sent and, of a command, its
+        end is awaited, for at most so many seconds; nobody's answer is waited for.  Who reads or
+        writes gets AbortedError.  Closed whatever comes of it."""
         if self.channel.closed:
             return
         self._forget()
-        ms = -1 if timeout is None else max(0, int(timeout * 1000))
         try:
-            task = await self._task(lambda loop, done: loop._close_channel(self.channel, ms, done))
-        finally:
-            self.channel.close()
-        try:
-            task.status()
+            if self.channel.transport is not None:
+                await self._within(timeout, self._writing(OUT, Flush(self.channel, self._goodbye)))
+            if isinstance(_leaf(self.channel), CommandChannel):
+                ms = -1 if timeout is None else max(0, int(timeout * 1000))
+                await self._task(lambda loop, done: loop._close_channel(self.channel, ms, done))
         except OSError:
             pass        # the other side's trouble with the goodbye is nobody's news
+        finally:
+            self._forget()
+            _close_quietly(self.channel)
+
+    def _goodbye(self, *, timeout: Any) -> bool:
+        try:
+            self.channel._try_shutdown("write")
+        except UnsupportedError:
+            pass        # a WebSocket says it in its close()
+        return True
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,31 +10,36 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.events
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _qio
 from ._async import AsyncVerbs, Start, prepare_connect
-from ._types import Timeout, Value
+from ._transport import Transport
+from ._types import Readable, Timeout, Value
 from .channel import Channel
 from .errors import AbortedError, ClosedError, Error
 from .listener import Listener
 from .loop import Loop, Watch
 from .opening import listen as _listen
+from .relays import Counts, Filter, Relay
 from .tls import TLSCreds
 from .websocket import OnRequest
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AsyncChannel", "AsyncListener", "Server", "connect", "listen", "start_server"]
+__all__ = ["AsyncChannel", "AsyncListener", "Server", "Transport", "connect", "create_connection",
+           "create_server", "listen", "open_streams", "relay", "start_server"]
 
 
 class _Home(_qio.Home):
     """An event loop that ours lives in; an attribute of it."""
 
-    __slots__ = ("_loop",)
+    __slots__ = ("_loop", "claimed")
     _loop: Loop
+    #: What functions have raised that somebody who awaits raises again.
+    claimed: list[BaseException]
     cancelled_error = asyncio.CancelledError
 
     def qio_loop(self) -> Loop:
@@ -45,8 +50,17 @@ class _Home(_qio.Home):
         except AttributeError:
             pass
         loop = self._loop = Loop()
-        self.loop.add_reader(loop.fileno(), loop.run_once, 0)
+        self.claimed = []
+        self.loop.add_reader(loop.fileno(), self._dispatch)
         return loop
+
+    def _dispatch(self) -> None:
+        try:
+            self._loop.run_once(0)
+        except BaseException as error:
+            if error not in self.claimed:
+                raise
+            self.claimed.remove(error)
 
     def _watch(self, channel: Channel | Listener, condition: int,
                fn: Callable[..., Any]) -> Watch:
@@ -66,16 +80,17 @@ def _home() -> Any:
         return home
 
 
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 async def _task(start: Start) -> _qio.Task:
     """Run a task of the library to its end; it is cancelled when its caller is."""
     home = _home()
     end = home.loop.create_future()
 
-    def done() -> None:
-        if not end.done():
-            end.set_result(None)
-
-    task = start(home.qio_loop(), done)
+    task = start(home.qio_loop(), lambda: _resolve(end))
     try:
         await end
     except BaseException:
@@ -96,6 +111,12 @@ class AsyncChannel(_qio.AsyncChannel, AsyncVerbs):
 
     async def _task(self, start: Start) -> _qio.Task:
         return await _task(start)
+
+    async def _within(self, seconds: float | None, awaitable: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await asyncio.wait_for(awaitable, seconds)
+        except asyncio.TimeoutError:
+            pass
 
     def _again(self, channel: Channel) -> Self:
         return type(self)(channel)
@@ -135,8 +156,7 @@ class AsyncListener:
         ready = home.loop.create_future()
 
         def fire(*_: Any) -> bool:
-            if not ready.done():
-                ready.set_result(None)
+            _resolve(ready)
             return False
 
         watch = home._watch(self.listener, 1, fire)
@@ -295,3 +315,92 @@ async def start_server(handler: Handler, uri: str, *, backlog: int | None = None
     channel is closed when the handler returns."""
     listener = await listen(uri, backlog=backlog, tls=tls, on_request=on_request, **keys)
     return Server(listener, handler)
+
+
+# ---- transports and streams ----
+
+_ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
+
+
+async def _channel_of(channel: Channel | AsyncChannel | str, keys: dict[str, Any]) -> Channel:
+    if isinstance(channel, str):
+        return (await connect(channel, **keys)).channel
+    if keys:
+        raise TypeError(f"{next(iter(keys))} is for connecting, and a channel is connected")
+    return channel.channel if isinstance(channel, AsyncChannel) else channel
+
+
+async def create_connection(protocol_factory: Callable[[], _ProtocolT],
+                            channel: Channel | AsyncChannel | str,
+                            **keys: Any) -> tuple[Transport, _ProtocolT]:
+    """As loop.create_connection(): a transport and its protocol, on a channel or what a URI
+    describes, keys being those of connect()."""
+    inner = await _channel_of(channel, keys)
+    protocol = protocol_factory()
+    transport = Transport(asyncio.get_running_loop(), inner, protocol)
+    await asyncio.sleep(0)                      # connection_made() was called then
+    return transport, protocol
+
+
+async def create_server(protocol_factory: Callable[[], asyncio.BaseProtocol], uri: str,
+                        **keys: Any) -> Server:
+    """As loop.create_server(): a transport and a protocol for each client."""
+    async def handler(channel: AsyncChannel) -> None:
+        lost = asyncio.get_running_loop().create_future()
+        transport = Transport(asyncio.get_running_loop(), channel.channel, protocol_factory())
+        transport.when_lost(lambda: _resolve(lost))
+        try:
+            await lost
+        finally:
+            transport.abort()
+    return await start_server(handler, uri, **keys)
+
+
+async def open_streams(channel: Channel | AsyncChannel | str, *, limit: int = 65536,
+                       **keys: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """As asyncio.open_connection(): a StreamReader and a StreamWriter, on a channel or what a URI
+    describes."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=limit, loop=loop)
+    transport, protocol = await create_connection(
+        lambda: asyncio.StreamReaderProtocol(reader, loop=loop), channel, **keys)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+# ---- relays ----
+
+async def relay(a: Channel | AsyncChannel, b: Channel | AsyncChannel, *,
+                filter: Filter | None = None, idle_timeout: float | None = None,
+                buffer: int | None = None, limit: int | None = None) -> Counts:
+    """Copy from a to b and from b to a until both have ended, as qio.relay() does, in this loop.
+
+    Cancelled, what was read and not written is read again by the next reader.
+    """
+    ends = [end.channel if isinstance(end, AsyncChannel) else end for end in (a, b)]
+    home = _home()
+    end = home.loop.create_future()
+    failures: list[BaseException] = []
+
+    def claiming(direction: int, data: bytes) -> Readable | None:
+        assert filter is not None
+        try:
+            return filter(direction, data)
+        except BaseException as error:
+            failures.append(error)
+            home.claimed.append(error)
+            raise
+
+    task: Relay = home.qio_loop().relay(
+        *ends, filter=None if filter is None else claiming, idle_timeout=idle_timeout,
+        buffer=buffer, limit=limit,
+        on_done=lambda _: _resolve(end))
+    try:
+        await end
+    except BaseException:
+        task.cancel()
+        raise
+    if failures:
+        raise failures[0]
+    counts = task.result()
+    assert counts is not None
+    return counts
