@@ -116,7 +116,7 @@ struct AioContext {
     int epfd, wakefd, timerfd;      /* fixed; closed with the users' last reference */
     GList loops_node;               /* aio.c's list of all loops */
     _Atomic(const void *) dispatcher;   /* the thread inside a dispatch, or NULL */
-    _Atomic(const void *) server;   /* the last that dispatched it or took its events, or NULL */
+    _Atomic uint64_t server;        /* the last that dispatched it or took its events; 0 = nobody */
     atomic_bool quit;
     atomic_bool notified;           /* qio_aio_context_notify() since the last harvest */
 

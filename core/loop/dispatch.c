@@ -12,6 +12,19 @@
 
 #include <sys/single_threaded.h>
 
+/* Of this thread, and of no other, not even after its end.  Not inline: a coroutine that moves to
+ * another thread must not keep the address of the first. */
+static uint64_t __attribute__((noinline)) thread_number(void)
+{
+    static _Atomic uint64_t last;
+    static _Thread_local uint64_t number;
+
+    if (G_UNLIKELY(number == 0)) {
+        number = atomic_fetch_add(&last, 1) + 1;
+    }
+    return number;
+}
+
 int qio_loop_begin(AioContext *ctx, Error **errp)
 {
     pthread_mutex_lock(&ctx->lock);
@@ -27,7 +40,7 @@ int qio_loop_begin(AioContext *ctx, Error **errp)
         return -1;
     }
     atomic_store(&ctx->dispatcher, qio_loop_this_thread());
-    atomic_store_explicit(&ctx->server, qio_loop_this_thread(), memory_order_relaxed);
+    atomic_store_explicit(&ctx->server, thread_number(), memory_order_relaxed);
     ctx->broken = false;
     qio_aio_context_ref(ctx);
     qio_loop_drop_reported(ctx);
@@ -57,9 +70,9 @@ bool qio_loop_is_dispatching(AioContext *ctx)
 
 bool qio_loop_is_served_here(AioContext *ctx)
 {
-    const void *server = atomic_load_explicit(&ctx->server, memory_order_relaxed);
+    uint64_t server = atomic_load_explicit(&ctx->server, memory_order_relaxed);
 
-    return server ? server == qio_loop_this_thread() : __libc_single_threaded != 0;
+    return server != 0 ? server == thread_number() : __libc_single_threaded != 0;
 }
 
 int64_t qio_loop_deadline_ns(int timeout_ms)

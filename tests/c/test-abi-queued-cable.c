@@ -424,3 +424,87 @@ TEST(a_forked_child_gives_its_copy_up_and_the_parent_goes_on)
     CHECK_INT(qioh_channel_read_all(cable.ends[1], buf, 3, NULL), ==, 0);
     cable_end(&cable);
 }
+
+/* ---- everybody at once ---- */
+
+typedef struct Crowd {
+    qioh_loop *loop;
+    qioh_channel *channel;
+} Crowd;
+
+static void *crowd_answer(void *opaque)
+{
+    Crowd *crowd = opaque;
+    qioh_event event = { .struct_size = sizeof(event) };
+    char buf[1000] = "";
+
+    while (event.kind != QIOH_EV_RELEASED) {
+        if (qioh_loop_next_events(crowd->loop, &event, 1, -1, NULL) != 1) {
+            continue;
+        }
+        CHECK(qioh_channel_push(crowd->channel, buf, sizeof(buf), NULL) != 0);
+        CHECK_INT(qioh_channel_pull(crowd->channel, buf, sizeof(buf), NULL), >=, QIOH_E_AGAIN);
+    }
+    return NULL;
+}
+
+static void *crowd_push(void *opaque)
+{
+    char buf[3000] = "";
+    qioh_ssize n;
+
+    do {
+        n = qioh_channel_push(opaque, buf, sizeof(buf), NULL);
+        CHECK(n > 0 || n == QIOH_E_AGAIN || n == QIOH_E_CLOSED);
+    } while (n != QIOH_E_CLOSED);
+    return NULL;
+}
+
+static void *crowd_read(void *opaque)
+{
+    char buf[700];
+    qioh_ssize n;
+
+    do {
+        n = qioh_channel_read(opaque, buf, sizeof(buf), NULL);
+        CHECK(n > 0 || n == QIOH_E_CLOSED || n == QIOH_E_CANCELLED);
+    } while (n > 0);
+    return NULL;
+}
+
+static void *crowd_write(void *opaque)
+{
+    char buf[700] = "";
+    qioh_ssize n;
+
+    do {
+        n = qioh_channel_write(opaque, buf, sizeof(buf), NULL);
+        CHECK(n > 0 || n == QIOH_E_CLOSED || n == QIOH_E_CANCELLED);
+    } while (n > 0);
+    return NULL;
+}
+
+TEST(a_close_ends_readers_writers_and_those_who_answer_wherever_they_are)
+{
+    for (int round = 0; round < 30; round++) {
+        Crowd crowd = { .loop = qioh_loop_new(NULL) };
+        pthread_t threads[4];
+        char buf[1];
+
+        crowd.channel = qioh_channel_new_queued(crowd.loop, 1, NULL);
+        CHECK_INT(pthread_create(&threads[0], NULL, crowd_answer, &crowd), ==, 0);
+        CHECK_INT(pthread_create(&threads[1], NULL, crowd_push, crowd.channel), ==, 0);
+        CHECK_INT(pthread_create(&threads[2], NULL, crowd_read, crowd.channel), ==, 0);
+        CHECK_INT(pthread_create(&threads[3], NULL, crowd_write, crowd.channel), ==, 0);
+        for (int i = 0; i < round; i++) {
+            qioh_channel_pull(crowd.channel, buf, sizeof(buf), NULL);
+        }
+        CHECK_INT(qioh_channel_close(crowd.channel, NULL), ==, 0);
+        for (int i = 0; i < 4; i++) {
+            CHECK_INT(pthread_join(threads[i], NULL), ==, 0);
+        }
+        qioh_channel_unref(crowd.channel);
+        qioh_loop_unref(crowd.loop);
+    }
+    CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
+}
