@@ -191,6 +191,25 @@ PyObject *qiopy_adopt(PyObject *class)
 
 /* ---- the end ---- */
 
+/* Before a descriptor goes that event loops watch: 0; 1 the close, or refusal, is theirs. */
+static int tell_loops(QioObject *self, bool close)
+{
+    PyObject *hook = self->polled && !self->closed ? qiopy_hook(QIO_HOOK_CLOSING) : NULL;
+    PyObject *result;
+    int theirs = qiopy_aio_closing(self, close);
+
+    if (theirs || !hook) {
+        return theirs;
+    }
+    result = PyObject_CallFunctionObjArgs(hook, (PyObject *)self, close ? Py_True : Py_False, NULL);
+    theirs = result == Py_True;
+    if (!result) {
+        PyErr_WriteUnraisable(hook);
+    }
+    Py_XDECREF(result);
+    return theirs;
+}
+
 /* A command's close may wait for its child; a signal interrupts that, as every wait. */
 PyObject *qiopy_channel_close(QioObject *self)
 {
@@ -198,7 +217,7 @@ PyObject *qiopy_channel_close(QioObject *self)
     int32_t status;
     int again;
 
-    if (qiopy_aio_closing(self, true)) {
+    if (tell_loops(self, true)) {
         Py_RETURN_NONE;
     }
     qiopy_error_init(&error);
@@ -219,23 +238,47 @@ PyObject *qiopy_channel_close(QioObject *self)
     Py_RETURN_NONE;
 }
 
-/* The library knows best: C code or another thread may have closed it. */
+/*
+ * The library knows best: C code or another thread may have closed it.  Asked in a way that decodes
+ * nothing: an event loop may be waiting for the descriptor that a layer would take bytes from.
+ */
 PyObject *qiopy_channel_closed(QioObject *self)
 {
     qioh_error error;
-    int32_t fd;
-    uint32_t events;
 
     if (!self->closed) {
-        PyThreadState *unlocked = qiopy_unlock(self, 0);
-        int32_t status;
-
         qiopy_error_init(&error);
-        status = qioh_channel_get_poll(self->h.channel, QIOH_IN, &fd, &events, &error);
-        qiopy_relock(self, unlocked, -1, NULL);
-        self->closed = status == QIOH_E_CLOSED;
+        self->closed = qioh_channel_get_pending(self->h.channel, &error) == QIOH_E_CLOSED;
     }
     return PyBool_FromLong(self->closed);
+}
+
+/* How an event loop waits: True ready now, (descriptor, events), None through a loop of ours. */
+PyObject *qiopy_channel_get_poll(QioObject *self, uint32_t condition)
+{
+    PyThreadState *unlocked;
+    qioh_error error;
+    int32_t fd, status;
+    uint32_t events;
+
+    if (condition & QIOH_OUT && condition & (QIOH_IN | QIOH_MORE)) {
+        Py_RETURN_NONE;
+    }
+    qiopy_enter();
+    unlocked = qiopy_unlock(self, 0);
+    qiopy_error_init(&error);
+    status = qioh_channel_get_poll(self->h.channel, condition, &fd, &events, &error);
+    qiopy_relock(self, unlocked, -1, NULL);
+    qiopy_leave();
+    if (status == QIOH_E_NOTSUP) {
+        Py_RETURN_NONE;
+    }
+    if (status < 0) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    self->polled = true;
+    return status == 1 ? Py_NewRef(Py_True) : Py_BuildValue("(iI)", (int)fd, (unsigned)events);
 }
 
 PyObject *qiopy_channel_fileno(QioObject *self)
@@ -260,7 +303,7 @@ PyObject *qiopy_channel_detach(QioObject *self)
     qioh_error error;
     int32_t fd;
 
-    if (qiopy_aio_closing(self, false)) {
+    if (tell_loops(self, false)) {
         qiopy_raise_code(QIOH_E_BUSY, 0, "an event loop of another thread watches the channel");
         return NULL;
     }

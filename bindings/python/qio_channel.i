@@ -194,6 +194,7 @@
 %method(qioh_channel, x_closed, _closed, "($self, /)", "")
 %method(qioh_channel, x_close, close, "($self, /)",
         "Stop I/O; a second time does nothing.  Calls in other threads end with AbortedError.")
+%method(qioh_channel, x_get_poll, _get_poll, "($self, condition, /)", "")
 %method(qioh_channel, x_fileno, fileno, "($self, /)",
         "The descriptor, which stays the channel's; -1 after close.")
 %method(qioh_channel, x_detach, detach, "($self, /)",
@@ -241,6 +242,8 @@
   PyObject *x_peer_cred(QioObject *SELF) { return qiopy_channel_peer_cred(SELF); }
   PyObject *x_closed(QioObject *SELF) { return qiopy_channel_closed(SELF); }
   PyObject *x_close(QioObject *SELF) { return qiopy_channel_close(SELF); }
+  PyObject *x_get_poll(QioObject *SELF, uint32_t condition) {
+    return qiopy_channel_get_poll(SELF, condition); }
   PyObject *x_fileno(QioObject *SELF) { return qiopy_channel_fileno(SELF); }
   PyObject *x_detach(QioObject *SELF) { return qiopy_channel_detach(SELF); }
   PyObject *x_exit_status(QioObject *SELF) { return qiopy_channel_exit_status(SELF); }

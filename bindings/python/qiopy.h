@@ -45,6 +45,7 @@ typedef struct QioObject {
     PyObject *weakrefs;
     struct QioShell *shells;    /* a loop's or creds' functions, a watch's own: see pyloop.c */
     bool closed;                /* close() or detach() was called: nothing to warn of */
+    bool polled;                /* a channel: _get_poll() has told an event loop how to wait */
     bool lent;                  /* a channel below another, whose object warns instead */
     bool answering;             /* on_request is being asked */
     uint8_t inside;             /* a channel: QIO_READING, QIO_WRITING while a call does that */
@@ -109,7 +110,10 @@ typedef enum QioHook {
     QIO_HOOK_LISTENER,          /* the class of listeners */
     QIO_HOOK_CREDS,             /* the class of credentials */
     QIO_HOOK_CHANNEL,           /* + kind: the classes of channels */
-    QIO_HOOKS = QIO_HOOK_CHANNEL + 16,
+    /* closing(channel, close): the channel is about to be closed (or else detached) whose
+       descriptor an event loop written in Python was told of; True: left to that loop */
+    QIO_HOOK_CLOSING = QIO_HOOK_CHANNEL + 16,
+    QIO_HOOKS,
 } QioHook;
 
 PyObject *qiopy_hook(unsigned hook);            /* borrowed, NULL when not registered */
@@ -308,6 +312,7 @@ PyObject *qiopy_send_fds(QioObject *self, const void *buf, size_t len, PyObject 
 void qiopy_channel_methods(PyMethodDef *methods);
 PyObject *qiopy_adopt(PyObject *class);
 PyObject *qiopy_channel_close(QioObject *self);
+PyObject *qiopy_channel_get_poll(QioObject *self, uint32_t condition);
 PyObject *qiopy_channel_fileno(QioObject *self);
 PyObject *qiopy_channel_detach(QioObject *self);
 PyObject *qiopy_channel_closed(QioObject *self);

@@ -5,6 +5,8 @@ One object for sockets, files, commands and memory, blocking or not, with deadli
 call.  `connect(uri)` opens any of them; docs/python.md is the guide.
 """
 
+import typing as _typing
+
 from . import _hooks  # noqa: F401  (tells the C half about the classes; before anything opens)
 from ._qio import version_string as _version_string
 from .channel import (
@@ -70,6 +72,17 @@ from .opening import (
 from .relays import Counts, Relay
 from .tls import TLSChannel, TLSCreds, TLSInfo
 from .websocket import WebSocketChannel, WebSocketRequest
+
+if _typing.TYPE_CHECKING:
+    from . import aio as aio, trio as trio
+else:
+    def __getattr__(name):
+        """qio.aio and qio.trio, once somebody asks: `import qio` alone loads no event loop."""
+        if name not in ("aio", "trio"):
+            raise AttributeError(f"module 'qio' has no attribute {name!r}")
+        from importlib import import_module
+
+        return import_module(f"qio.{name}")
 
 __version__ = _version_string()
 
