@@ -23,8 +23,6 @@
  *       a token is never seen: repr() tells what a channel is
  *   channel_new_queued channel_push channel_push_end channel_pull
  *       for runtimes that can take no callback; a channel in Python is a class with methods
- *   channel_new_custom channel_notify
- *       an ops struct is for runtimes that make C functions
  *   closure_new closure_get_code closure_unref
  *       ctypes and cffi make C function pointers themselves, and a callback here is a callable
  */

@@ -151,6 +151,8 @@ PLANTED = {
     'error in the middle': 'int32_t qioh_thing_go(qioh_error *error, int32_t a);\n',
     'callback without release': 'int32_t qioh_thing_on(qioh_thing *thing, qioh_thing_fn fn, '
                                 'void *user_data, qioh_error *error);\n',
+    'callback that hides a failure': 'typedef void (*qioh_y_fn)(void *user_data, '
+                                     'qioh_error *error);\n',
     'no name': 'int32_t qioh_thing_id(qioh_thing *);\n',
     'two of one name': 'int32_t qioh_thing_id(int32_t a, int32_t a);\n',
     'twice': 'qioh_thing *qioh_thing_new(qioh_error *error);\n',

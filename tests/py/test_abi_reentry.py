@@ -233,3 +233,25 @@ def test_function_on_the_channel_that_shakes_hands(name, tmp_path):
         lib.qioh_creds_unref(creds)
         scene.end()
         assert live() == before
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_function_inside_a_closure(name, tmp_path):
+    """In a call of a closure that comes from outside the library, also on that very closure."""
+    before = live()
+    scene = Scene(tmp_path)
+    caller = Caller(FUNCTIONS[name], scene)
+    keep = (CALLBACKS['qioh_closure_fn'](lambda *arguments: caller.call()),
+            CALLBACKS['qioh_release_fn'](lambda user_data: caller.release()))
+    lib.qioh_closure_unref(scene.handles['qioh_closure *'])
+    closure = lib.qioh_closure_new(b'v()', keep[0], 1, keep[1], None)
+    scene.handles['qioh_closure *'] = closure
+    ctypes.CFUNCTYPE(None)(lib.qioh_closure_get_code(closure, None))()
+    assert caller.calls == 1
+    assert caller.failure is None
+    assert caller.releases == (caller.given_up == 'qioh_closure *')
+    if caller.given_up:
+        scene.handles.pop(caller.given_up)
+    scene.end()
+    assert caller.releases == 1
+    assert live() == before
