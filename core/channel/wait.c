@@ -237,8 +237,9 @@ static int poll_as_waiter(QIOWaiter *waiter, struct pollfd *fds, int n, int64_t 
     return r;
 }
 
-/* Whether what is at the bottom says that this thread would sleep in its own way. */
-static bool waits_for_itself(QIOChannel *ioc, Error **errp)
+/* Whether what is at the bottom says that this thread, if it slept until then, would do so in
+ * its own way. */
+static bool waits_for_itself(QIOChannel *ioc, int64_t deadline_ns, Error **errp)
 {
     QIOChannel *bottom = g_object_ref(ioc);
     QIOChannel *below;
@@ -251,6 +252,7 @@ static bool waits_for_itself(QIOChannel *ioc, Error **errp)
     itself = qio_channel_class(bottom)->io_waits_for_itself &&
              qio_channel_class(bottom)->io_waits_for_itself(bottom);
     g_object_unref(bottom);
+    itself = itself && (deadline_ns == QIO_NEVER || sys_ms_left(deadline_ns) > 0);
     if (itself) {
         qio_error_set(errp, QIO_ERROR_BUSY, "this thread is what the channel waits for: it cannot "
                       "wait for the channel");
@@ -303,7 +305,7 @@ static int sleep_until(QIOChannel *ioc, GIOCondition condition, int64_t deadline
         if (ready) {
             break;
         }
-        if (waits_for_itself(ioc, errp)) {
+        if (waits_for_itself(ioc, deadline_ns, errp)) {
             ready = -1;
             break;
         }
@@ -328,7 +330,7 @@ static int sleep_for_step(QIOChannel *ioc, GIOCondition condition, QIOWaiter *wa
         qio_channel_set_waiter_error(waiter, errp);
         return -1;
     }
-    if (deadline_ns != 0 && waits_for_itself(ioc, errp)) {
+    if (waits_for_itself(ioc, deadline_ns, errp)) {
         return -1;
     }
     n = watch_fds(ioc, condition, fds);

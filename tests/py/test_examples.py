@@ -45,6 +45,11 @@ def test_layers_py():
     assert output_of(PYTHON, '-X', 'dev', EXAMPLES / 'layers.py') == 'HELLO OVER TLS1.3\n'
 
 
+def test_custom_py():
+    assert output_of(PYTHON, '-X', 'dev', EXAMPLES / 'custom.py') == (
+        'HELLO FROM THE INSIDE\nthe wire has TLS records only\n')
+
+
 def test_hello_py():
     assert output_of(PYTHON, '-X', 'dev', EXAMPLES / 'hello.py') == 'HELLO FROM PYTHON\n'
 
