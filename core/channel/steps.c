@@ -126,18 +126,6 @@ static int take_steps(QIOChannel *ioc, QIOStepFunc *step, int timeout_ms, bool i
                               errp);
 }
 
-int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
-{
-    int ret = take_steps(ioc, qio_channel_class(ioc)->io_handshake, timeout_ms, interruptible,
-                         errp);
-
-    /* The last word of the handshake may be held back by a layer below. */
-    if (ret >= 0 && qio_channel_get_blocking(ioc)) {
-        qio_channel_flush_flags(ioc, 0, NULL);
-    }
-    return ret;
-}
-
 int qio_channel_bye(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
 {
     return take_steps(ioc, qio_channel_class(ioc)->io_bye, timeout_ms, interruptible, errp);
@@ -188,6 +176,20 @@ static int flush_all(QIOChannel *ioc, bool waits, int64_t deadline_ns, bool inte
     }
     if (one) {
         g_object_unref(one);
+    }
+    return ret;
+}
+
+int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
+{
+    /* Without a limit of its own: the channel's, from the moment on that it would block. */
+    int64_t deadline_ns = timeout_ms < 0 ? 0 : sys_deadline_ns(timeout_ms);
+    int ret = take_steps(ioc, qio_channel_class(ioc)->io_handshake, timeout_ms, interruptible,
+                         errp);
+
+    /* The last word of the handshake may be held back, here or by a layer below. */
+    if (ret >= 0 && qio_channel_get_blocking(ioc)) {
+        flush_all(ioc, timeout_ms != 0, deadline_ns, false, NULL);
     }
     return ret;
 }
