@@ -115,6 +115,9 @@ function qio.buffer(data)
   return core.channel_new_buffer(check.is(data == nil and "" or data, "string", 1, "buffer"))
 end
 
+--- A class of channels written in Lua, see qio.newclass.
+qio.newclass = require "qio.newclass"
+
 --- Takes everything, gives the end.
 function qio.null()
   return core.channel_new_null()

@@ -74,6 +74,13 @@ bool qiol_is_open(lua_State *L)
     return find_ctx(L) != NULL;
 }
 
+qiol_ctx *qiol_ctx_find(lua_State *L)
+{
+    qiol_ctx **p = find_ctx(L);
+
+    return p ? *p : NULL;
+}
+
 qiol_ctx *qiol_ctx_get(lua_State *L)
 {
     qiol_ctx **p = find_ctx(L);

@@ -24,6 +24,7 @@ struct qiol_cb {
     qioh_loop *loop;            /* borrowed: only to wake it; may be stale */
     int ref;                    /* the function in the registry */
     qiol_cb *next;
+    bool has_close;             /* of qio_core_custom.c */
     bool queued;
     bool due;                   /* fired on another thread */
     bool released;
@@ -42,16 +43,12 @@ typedef struct call {
     bool keep;                  /* out: whether the registration stays */
 } call;
 
-qiol_cb *qiol_cb_new(lua_State *L, int index, qioh_loop *loop)
+static qiol_cb *new_block(lua_State *L, int index, qioh_loop *loop)
 {
     qiol_ctx *ctx = qiol_ctx_get(L);
     qiol_cb *cb;
     int ref;
 
-    if (lua_type(L, index) != LUA_TFUNCTION) {
-        luaL_argerror(L, index, lua_pushfstring(L, "function expected, got %s",
-                                                luaL_typename(L, index)));
-    }
     lua_pushvalue(L, index);
     ref = luaL_ref(L, LUA_REGISTRYINDEX);       /* may throw: nothing is held yet */
     cb = calloc(1, sizeof *cb);
@@ -64,6 +61,43 @@ qiol_cb *qiol_cb_new(lua_State *L, int index, qioh_loop *loop)
     cb->loop = loop;
     cb->ref = ref;
     return cb;
+}
+
+qiol_cb *qiol_cb_new(lua_State *L, int index, qioh_loop *loop)
+{
+    if (lua_type(L, index) != LUA_TFUNCTION) {
+        luaL_argerror(L, index, lua_pushfstring(L, "function expected, got %s",
+                                                luaL_typename(L, index)));
+    }
+    return new_block(L, index, loop);
+}
+
+qiol_cb *qiol_cb_new_table(lua_State *L, int index, bool has_close)
+{
+    qiol_cb *cb = new_block(L, index, NULL);
+
+    cb->has_close = has_close;
+    return cb;
+}
+
+qiol_ctx *qiol_cb_ctx(const qiol_cb *cb)
+{
+    return cb->ctx;
+}
+
+bool qiol_cb_has_close(const qiol_cb *cb)
+{
+    return cb->has_close;
+}
+
+void qiol_cb_let_go(qiol_cb *cb)
+{
+    lua_State *L = qiol_cb_enter(cb);
+
+    if (L) {
+        luaL_unref(L, LUA_REGISTRYINDEX, cb->ref);
+        cb->ref = LUA_NOREF;
+    }
 }
 
 void qiol_cb_push_function(lua_State *L, const qiol_cb *cb)

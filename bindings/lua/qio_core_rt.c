@@ -55,7 +55,7 @@ int qiol_fail(lua_State *L, const qioh_error *error)
         lua_pushliteral(L, "timeout");
     } else if (error->code == QIOH_E_CLOSED || error->code == QIOH_E_EOF) {
         lua_pushliteral(L, "closed");
-    } else {
+    } else if (!qiol_push_error_value(L, error)) {
         lua_pushstring(L, error->message);
     }
     lua_pushinteger(L, code);
@@ -136,16 +136,11 @@ const char *qiol_tostr(lua_State *L, int index)
 
 void *qiol_room(lua_State *L, int64_t size)
 {
-    void *scratch;
+    const qiol_ctx *ctx = size <= SCRATCH_SIZE ? qiol_ctx_find(L) : NULL;
 
-    if (size > SCRATCH_SIZE) {
-        return lua_newuserdata(L, (size_t)size);
-    }
-    /* One block for each state: making one for each read costs more than a small read. */
-    qiol_rawgetp(L, &scratch_key);
-    scratch = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    return scratch ? scratch : lua_newuserdata(L, SCRATCH_SIZE);
+    /* One block for each state: making one for each read costs more than a small read.  In a
+     * method of a channel it is in use: by who reads that channel. */
+    return ctx && !ctx->in_ops ? ctx->scratch : lua_newuserdata(L, size > 0 ? (size_t)size : 1);
 }
 
 static size_t list_length(lua_State *L, int index)
@@ -242,8 +237,9 @@ static int open_body(lua_State *L)
 
     lua_settop(L, 0);
     qiol_open_state(L);
-    lua_newuserdata(L, SCRATCH_SIZE);
+    qiol_ctx_get(L)->scratch = lua_newuserdata(L, SCRATCH_SIZE);
     qiol_rawsetp(L, &scratch_key);
+    qiol_custom_open(L);
     /* SWIG's start sets two globals: put back what was there. */
     lua_getglobal(L, globals[0]);
     lua_getglobal(L, globals[1]);
@@ -262,6 +258,10 @@ static int open_body(lua_State *L)
         lua_setfield(L, 2, reg->name);
     }
     for (const luaL_Reg *reg = qiol_layer_functions; reg->name; reg++) {
+        lua_pushcfunction(L, reg->func);
+        lua_setfield(L, 2, reg->name);
+    }
+    for (const luaL_Reg *reg = qiol_custom_functions; reg->name; reg++) {
         lua_pushcfunction(L, reg->func);
         lua_setfield(L, 2, reg->name);
     }

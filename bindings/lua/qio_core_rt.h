@@ -49,6 +49,8 @@ typedef struct qiol_ud {
 
 typedef struct qiol_cb qiol_cb;
 
+#define QIOL_ERRORS 16          /* error values of methods that are remembered */
+
 #define QIOL_EVENTS 64
 
 /*
@@ -63,6 +65,7 @@ typedef struct qiol_ctx {
     qiol_cb *queue;
     qiol_cb **queue_tail;
     qiol_ud *boxes;
+    void *scratch;              /* a block of the state's for one call at a time */
     /* the scheduler's (qio_core_task.c) */
     lua_State *running;         /* the task's coroutine that runs; NULL = none */
     bool parked;                /* it has just been parked in a read */
@@ -73,10 +76,13 @@ typedef struct qiol_ctx {
     qioh_event events[QIOL_EVENTS];
     qioh_loop *host_loop;       /* borrowed: of the program around it, if it gave one */
     qioh_watch *host_watch;     /* there */
+    int in_ops;                 /* methods of channels that are being called */
+    int64_t errors[QIOL_ERRORS];        /* the numbers of the errors that are remembered */
 } qiol_ctx;
 
 /* ---- qio_core_box.c: context and boxes ---- */
 
+qiol_ctx *qiol_ctx_find(lua_State *L);          /* NULL when there is none */
 bool qiol_is_open(lua_State *L);                /* whether qio.core, this one, was opened */
 qiol_ctx *qiol_ctx_get(lua_State *L);           /* throws when the state is closing */
 void qiol_ctx_close(lua_State *L);              /* as the end of the state does */
@@ -148,6 +154,19 @@ void qiol_cb_drain(lua_State *L);
 /* The state closes: nothing may call into it any more. */
 void qiol_cb_close(qiol_ctx *ctx);
 int qiol_set_onerror(lua_State *L);
+
+/* A block that holds a table, for qio_core_custom.c. */
+qiol_cb *qiol_cb_new_table(lua_State *L, int index, bool has_close);
+qiol_ctx *qiol_cb_ctx(const qiol_cb *cb);
+bool qiol_cb_has_close(const qiol_cb *cb);
+void qiol_cb_let_go(qiol_cb *cb);               /* of the table, on the owner's thread */
+
+/* ---- qio_core_custom.c: channels written in Lua ---- */
+
+extern const luaL_Reg qiol_custom_functions[];
+void qiol_custom_open(lua_State *L);
+/* Pushes the value that a method raised, if this error is one of the last. */
+bool qiol_push_error_value(lua_State *L, const qioh_error *error);
 
 /* ---- qio_core_layer.c: TLS and WebSocket ---- */
 

@@ -288,7 +288,7 @@ static int task_read(lua_State *L)
     bool sure;
 
     if (!u || u->layer || !(want >= 1 && want <= READ_MAX) || want != (lua_Number)(int)want ||
-        u->taken[0] || u->reader || is_streak(L, ctx)) {
+        u->taken[0] || u->reader || ctx->in_ops || is_streak(L, ctx)) {
         return general_way(L);
     }
     lua_pushlightuserdata(L, (void *)&answer_key);
@@ -380,7 +380,13 @@ static bool serve(lua_State *L, qiol_ctx *ctx, const qioh_event *ev)
     if (ev->condition >= QIOH_NVAL) {
         qiol_disarm(u, 1);
     }
-    if (count) {
+    if (count == 1 && !u->want) {
+        /* A method of the channel has cancelled the task meanwhile. */
+        size_t len;
+        const char *data = lua_tolstring(L, -1, &len);
+
+        qioh_channel_unread(u->h, data, len, NULL);
+    } else if (count && u->want) {
         answer(L, ctx, u, at, count);
     }
     lua_settop(L, at - 1);

@@ -27,6 +27,7 @@ local TAKES_ANYTHING = {
   abi_version = true, version_string = true, now = true, token = true, typename = true,
   loop_new = true, fdset_new = true, options_new = true, channel_new_null = true,
   channel_new_pair = true, onerror = true, is_channel = true, yield = true,
+  in_method = true,
 }
 -- These may go well with one of the values.
 local MAY_WORK = {

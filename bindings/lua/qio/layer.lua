@@ -14,7 +14,7 @@ local channel_module = require "qio.channel"
 
 local errno = core.errno
 local INTR, TIMEOUT, EOF, CLOSED = errno.INTR, errno.TIMEOUT, errno.EOF, errno.CLOSED
-local NOTSUP, TRUNCATED = errno.NOTSUP, errno.TRUNCATED
+local NOTSUP, TRUNCATED, CANCELLED = errno.NOTSUP, errno.TRUNCATED, errno.CANCELLED
 local DONTWAIT, now, typename = core.DONTWAIT, core.now, core.typename
 local READ, WRITE = sched.READ, sched.WRITE
 local attempt, check_channel = channel_module.attempt, channel_module.check
@@ -145,6 +145,10 @@ local function handshake(self, deadline)
     local fn = requests[self]
     if status == 0 then
       requests[self] = nil
+      -- Its last word may be held back, and whoever reads next would wait for the answer.
+      local ok
+      ok, msg, code = channel_module.push_out(self, deadline)
+      if not ok and (code == TIMEOUT or code == CANCELLED) then return nil, msg, code end
       return true
     end
     local fine, ok

@@ -20,7 +20,7 @@ local TIMEOUT, CANCELLED, CALLBACK = errno.TIMEOUT, errno.CANCELLED, errno.CALLB
 local EV_WATCH, EV_TIMER, EV_ACCEPT = core.EV_WATCH, core.EV_TIMER, core.EV_ACCEPT
 local EV_TASK, EV_DISPATCH = core.EV_TASK, core.EV_DISPATCH
 local NVAL, MORE, OUT = core.NVAL, core.MORE, core.OUT
-local arm, disarm, now = core.arm, core.disarm, core.now
+local arm, disarm, now, in_method = core.arm, core.disarm, core.now, core.in_method
 local running = coroutine.running
 local co_status, isyieldable = coroutine.status, coroutine.isyieldable
 -- In Lua 5.1 false where it cannot; everywhere else `current` knows.
@@ -340,6 +340,9 @@ local function check_blocking()
   if forbidden then
     error("cannot wait outside of a task: the program runs the loop (start one with qio.spawn)", 0)
   end
+  if in_method() then
+    error("cannot wait inside of a method of a channel: return nil, \"timeout\" and notify", 0)
+  end
 end
 
 -- Until wake(w, ...) or the deadline (a time of core.now(), or nil or false); meanwhile w is in
@@ -376,7 +379,7 @@ local function alone()
 end
 -- The same for a call: also not in a task.
 function sched.alone()
-  return not forbidden and alone() and not current()
+  return not forbidden and alone() and not current() and not in_method()
 end
 
 local function plain_wait(channel, direction, deadline)
@@ -397,6 +400,7 @@ end
 function sched.wait(object, direction, deadline)
   local w = current()
   if not w then
+    if in_method() then return nil, "timeout", AGAIN end
     check_blocking()
     if alone() then return plain_wait(object, direction, deadline) end
     w = {}
@@ -442,7 +446,7 @@ function sched.pass(object, direction)
     if not task.cancelling then wake(task, true) end
     return suspend(task, waiting[direction], object)
   end
-  if not alone() then return turn(0) end
+  if not alone() and not in_method() then return turn(0) end
   return true
 end
 
@@ -552,6 +556,7 @@ end
 local function check_driver(what)
   if running_task() then refuse(what .. " inside a task", 3) end
   if forbidden then refuse(what .. ": the program runs the loop", 3) end
+  if in_method() then refuse(what .. " inside of a method of a channel", 3) end
   refuse_in_callback(what, 3)
 end
 
@@ -608,7 +613,9 @@ end
 
 -- One turn, by the program.
 function sched.hosted_turn(timeout_ms)
-  if running_task() then return nil, "a turn of the loop inside a task", BUSY end
+  if running_task() or in_method() then
+    return nil, "a turn of the loop inside a task or a method of a channel", BUSY
+  end
   local n, msg, code = turn(timeout_ms)
   if head <= tail then core.loop_wakeup(loop) end
   if not n then return nil, msg, code end
