@@ -456,9 +456,21 @@ static PyObject *spots_of(QioObject *channel)
     return list;
 }
 
+/* Whether another thread may be looking at the descriptor just now. */
 static bool is_foreign(const QioSpot *spot)
 {
-    return spot->home && spot->registered && spot->home->thread != PyThread_get_thread_ident();
+    PyObject *running;
+    bool result;
+
+    if (!spot->home || !spot->home->loop || !spot->registered ||
+        spot->home->thread == PyThread_get_thread_ident()) {
+        return false;
+    }
+    running = PyObject_CallMethod(spot->home->loop, "is_running", NULL);
+    result = running && PyObject_IsTrue(running) == 1;
+    Py_XDECREF(running);
+    PyErr_Clear();
+    return result;
 }
 
 /*

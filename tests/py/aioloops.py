@@ -20,6 +20,7 @@ def run(name, main, debug=True):
         asyncio.set_event_loop(loop)
         result = loop.run_until_complete(main())
         loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         left = asyncio.all_tasks(loop)
         for task in left:

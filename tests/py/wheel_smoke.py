@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A little of everything, for each Python: run by test_wheel.py, prints where qio is."""
 
+import asyncio
 import gc
 import importlib
 import os
@@ -104,6 +105,46 @@ def loops():
             assert d.read() == b'12345'
 
 
+def awaited():
+    import qio.aio as aio
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def data_received(self, data):
+            self.transport.write(data[::-1])
+
+    async def handler(channel):
+        async for line in channel:
+            await channel.write(line.upper())
+
+    async def main():
+        async with await aio.start_server(handler, 'tcp://127.0.0.1:0') as server:
+            async with await aio.connect(server.address) as client:
+                task = asyncio.ensure_future(client.readline())
+                await asyncio.sleep(0)
+                await client.write(b'hello\n')
+                assert await task == b'HELLO\n'
+                try:
+                    await asyncio.wait_for(client.read_exactly(1), 0.01)
+                except asyncio.TimeoutError:
+                    pass
+                else:
+                    raise AssertionError
+                await asyncio.gather(client.write(b'x' * 300000 + b'\n'), client.read_exactly(300001))
+        a, b = qio.pair()
+        transport, _ = await aio.create_connection(Echo, a)
+        b = aio.AsyncChannel(b)
+        await b.write(b'abc')
+        assert await b.read_some() == b'cba'
+        transport.close()
+        assert await b.read() == b''
+        b.close()
+
+    asyncio.run(main(), debug=True)
+
+
 def garbage():
     """A loop, its callback and what that holds are a cycle; the collector ends it."""
     class Holder:
@@ -129,6 +170,7 @@ descriptors()
 command()
 layers()
 loops()
+awaited()
 garbage()
 every_module()
 print(pathlib.Path(qio.__file__).parent)

@@ -20,7 +20,14 @@ from . import _qio
 from ._types import Condition, Descriptor, Readable, Timeout, Writable
 from .channel import _LINE_MAX, Channel, CommandChannel, PeerCred, _close_quietly, _count
 from .conditions import IN, MORE, OUT, Cond
-from .errors import IncompleteReadError, LimitError, TimeoutError, UnsupportedError, WebSocketError
+from .errors import (
+    ClosedError,
+    IncompleteReadError,
+    LimitError,
+    TimeoutError,
+    UnsupportedError,
+    WebSocketError,
+)
 from .deadline import Deadline
 from .fd import Fd
 from .loop import Loop
@@ -51,6 +58,14 @@ class Try(Protocol):
     """Something that tries."""
 
     def __call__(self, *, timeout: Any) -> Any: ...
+
+
+def _give_back(channel: Channel, data: Readable) -> None:
+    if data:
+        try:
+            channel._unread(data)
+        except ClosedError:
+            pass        # nobody can read it any more
 
 
 class Exactly:
@@ -86,7 +101,7 @@ class Exactly:
 
     def undo(self) -> None:
         """Give back what was read."""
-        self._channel._unread(self._view[:self._have])
+        _give_back(self._channel, self._view[:self._have])
 
 
 class ToTheEnd:
@@ -111,7 +126,7 @@ class ToTheEnd:
 
     def undo(self) -> None:
         """Give back what was read."""
-        self._channel._unread(b"".join(self._parts))
+        _give_back(self._channel, b"".join(self._parts))
 
 
 class Line:
