@@ -51,6 +51,7 @@ typedef struct QioHome {
     PyObject *call_soon, *call_soon_threadsafe;
     PyObject *spots;                    /* dict: fd * 2 + way to a spot */
     unsigned long thread;               /* whose loop it is */
+    unsigned turn;                      /* how often a streak has given it one */
     QioLink link;                       /* in the list of all homes */
     PyObject *weakrefs;
 } QioHome;
@@ -114,6 +115,7 @@ typedef struct QioAio {
     QioSpot *spots[QIO_AIO_SPOTS];      /* owned: where it has waited; the oldest goes */
     unsigned spot;                      /* the next to replace */
     unsigned streak;                    /* calls that were done at once since one that was not */
+    unsigned turn;                      /* QioHome.turn when a streak was looked at last */
 } QioAio;
 
 /* NULL with an exception */
@@ -152,11 +154,14 @@ struct QioOp {
     PyObject *result;
     PyObject *fn, *args, *kwargs;       /* qiopy_attempt_call */
     Py_buffer view;             /* what is read into or written */
+    PyObject *bytes;            /* what is read, until all of it came */
     Py_ssize_t size, done;      /* bytes wanted; bytes that were moved */
+    bool eof_ok;
 };
 
 int qiopy_attempt_readinto(QioOp *op);
 int qiopy_attempt_read(QioOp *op);
+int qiopy_attempt_exactly(QioOp *op);
 int qiopy_attempt_write(QioOp *op);
 int qiopy_attempt_call(QioOp *op);
 

@@ -81,6 +81,54 @@ static PyObject *async_read_some(PyObject *self, PyObject *const *args, Py_ssize
     return (PyObject *)op;
 }
 
+/* The arguments (n, eof_ok=False), also by keyword.  Returns: 0, -1 */
+static int exactly_arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *names,
+                             PyObject **n, PyObject **eof_ok)
+{
+    Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
+
+    *n = nargs > 0 ? args[0] : NULL;
+    *eof_ok = nargs > 1 ? args[1] : Py_False;
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+
+        if (PyUnicode_CompareWithASCIIString(name, "n") == 0 && !*n) {
+            *n = args[nargs + i];
+        } else if (PyUnicode_CompareWithASCIIString(name, "eof_ok") == 0 && nargs < 2) {
+            *eof_ok = args[nargs + i];
+        } else {
+            PyErr_Format(PyExc_TypeError, "read_exactly() has no argument %R, or has it twice",
+                         name);
+            return -1;
+        }
+    }
+    if (!*n || nargs > 2) {
+        PyErr_SetString(PyExc_TypeError, "read_exactly() takes a size, and eof_ok");
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *async_read_exactly(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                    PyObject *names)
+{
+    PyObject *n, *eof_ok;
+    Py_ssize_t size;
+    QioOp *op;
+    int truth;
+
+    if (exactly_arguments(args, nargs, names, &n, &eof_ok) < 0 ||
+        qiopy_arg_size(n, "n", &size) < 0 || (truth = PyObject_IsTrue(eof_ok)) < 0) {
+        return NULL;
+    }
+    op = new_op(self, QIO_READING, QIOH_IN, qiopy_attempt_exactly);
+    if (op) {
+        op->size = size;
+        op->eof_ok = truth;
+    }
+    return (PyObject *)op;
+}
+
 /* ---- any function that tries ---- */
 
 /* (condition, fn, *args, **kwargs): fn is called with timeout=TRY as well. */
@@ -206,6 +254,11 @@ static PyMethodDef methods[] = {
     {"read_some", (PyCFunction)(void (*)(void))async_read_some, METH_FASTCALL,
      PyDoc_STR("read_some($self, n=65536, /)\n--\n\n"
                "Read at most n bytes in one chunk; b'' at the end.")},
+    {"read_exactly", (PyCFunction)(void (*)(void))async_read_exactly,
+     METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("read_exactly($self, n, eof_ok=False)\n--\n\n"
+               "Read n bytes.  The end before that raises IncompleteReadError; with eof_ok an end\n"
+               "before the first byte gives b''.")},
     {"write", async_write, METH_O,
      PyDoc_STR("write($self, b, /)\n--\n\n"
                "Write all of b, out of every layer; its length.  Concurrent writes go out whole,\n"

@@ -122,10 +122,34 @@ static int taken(QioOp *op, PyObject *result)
     return result ? 1 : -1;
 }
 
+/* What a failed try means: 0 would block, -1 exception, 1 somebody's request is answered: again. */
+static int failed(QioOp *op, qioh_ssize n, const qioh_error *error)
+{
+    QioPatience patience = {.self = op->channel, .timeout = QIO_TIMEOUT_TRY};
+
+    if (n == QIOH_E_AGAIN) {
+        return op->channel->on_request ? qiopy_wait(&patience, 0) : 0;
+    }
+    qiopy_raise(error);
+    return -1;
+}
+
 int qiopy_attempt_readinto(QioOp *op)
 {
-    return taken(op, qiopy_readinto(op->channel, op->view.buf, (size_t)op->view.len,
-                                    QIO_TIMEOUT_TRY));
+    qioh_error error;
+    qioh_ssize n;
+    int again;
+
+    qiopy_error_init(&error);
+    do {
+        n = qiopy_try_read(op->channel, op->view.buf, (size_t)op->view.len, &error);
+        again = n >= 0 ? 0 : failed(op, n, &error);
+    } while (again == 1);
+    if (n < 0) {
+        return again;
+    }
+    op->result = PyLong_FromSsize_t((Py_ssize_t)n);
+    return op->result ? 1 : -1;
 }
 
 int qiopy_attempt_read(QioOp *op)
@@ -133,31 +157,69 @@ int qiopy_attempt_read(QioOp *op)
     return taken(op, qiopy_read_some(op->channel, op->size, QIO_TIMEOUT_TRY));
 }
 
+/* The end before all of it.  What came goes with the exception. */
+static int ended_early(QioOp *op)
+{
+    if (op->done == 0 && op->eof_ok) {
+        op->result = PyBytes_FromStringAndSize(NULL, 0);
+        return op->result ? 1 : -1;
+    }
+    qiopy_incomplete(PyBytes_AS_STRING(op->bytes), op->done, op->size);
+    op->done = 0;
+    return -1;
+}
+
+int qiopy_attempt_exactly(QioOp *op)
+{
+    qioh_error error;
+
+    if (!op->bytes && !(op->bytes = PyBytes_FromStringAndSize(NULL, op->size))) {
+        return -1;
+    }
+    qiopy_error_init(&error);
+    while (op->done < op->size) {
+        qioh_ssize n = qiopy_try_read(op->channel, PyBytes_AS_STRING(op->bytes) + op->done,
+                                      (size_t)(op->size - op->done), &error);
+        int again = n >= 0 ? 1 : failed(op, n, &error);
+
+        if (again <= 0) {
+            return again;
+        }
+        if (n == 0) {
+            return ended_early(op);
+        }
+        op->done += n > 0 ? (Py_ssize_t)n : 0;
+    }
+    op->result = op->bytes;
+    op->bytes = NULL;
+    return 1;
+}
+
 /* All of it, and out of every layer. */
 int qiopy_attempt_write(QioOp *op)
 {
-    while (op->done < op->view.len || op->view.len == 0) {
-        PyObject *count = qiopy_write(op->channel, (char *)op->view.buf + op->done,
-                                      (size_t)(op->view.len - op->done), QIO_TIMEOUT_TRY);
+    qioh_error error;
+    int flushed;
 
-        if (!count || count == Py_None) {
-            return taken(op, count);
+    qiopy_error_init(&error);
+    do {
+        qioh_ssize n = qiopy_try_write(op->channel, (char *)op->view.buf + op->done,
+                                       (size_t)(op->view.len - op->done), &error);
+        int again = n >= 0 ? 1 : failed(op, n, &error);
+
+        if (again <= 0) {
+            return again;
         }
-        op->done += PyLong_AsSsize_t(count);
-        Py_DECREF(count);
-        if (op->view.len == 0) {
+        op->done += n > 0 ? (Py_ssize_t)n : 0;
+        if (n == 0 && op->view.len == 0) {
             break;
         }
-    }
-    switch (qiopy_try_flush(op->channel)) {
-    case 1:
+    } while (op->done < op->view.len || op->view.len == 0);
+    flushed = qiopy_try_flush(op->channel);
+    if (flushed == 1) {
         op->result = PyLong_FromSsize_t(op->done);
-        return op->result ? 1 : -1;
-    case 0:
-        return 0;
-    default:
-        return -1;
     }
+    return flushed <= 0 ? flushed : op->result ? 1 : -1;
 }
 
 /* Of any function that takes timeout= and gives None where it would block. */
@@ -207,6 +269,10 @@ void qiopy_op_undo(QioOp *op)
 {
     PyObject *e1, *e2, *e3, *fn, *result = NULL;
 
+    if (op->bytes && op->done) {
+        qiopy_give_back(op->channel, PyBytes_AS_STRING(op->bytes), (size_t)op->done);
+        op->done = 0;
+    }
     if (!op->fn) {
         return;
     }
@@ -333,35 +399,61 @@ static PySendResult run(QioOp *op, bool first, PyObject **result)
     return PYGEN_ERROR;
 }
 
-/* The first time: whether it is this one's turn. */
+/* A streak is long: whether the loop had no turn since it began, which another channel's streak
+ * may have given it.  Returns: 1, 0, -1 */
+static int owes_a_turn(QioAio *aio)
+{
+    QioHome *home = qiopy_aio_home();
+
+    if (!home) {
+        return -1;
+    }
+    aio->streak = 0;
+    if (aio->turn != home->turn) {
+        aio->turn = home->turn;
+        return 0;
+    }
+    aio->turn = ++home->turn;
+    return 1;
+}
+
+/* Waits for its turn to write. */
+static PySendResult queue(QioOp *op, QioAio *aio, PyObject **result)
+{
+    QioHome *home = qiopy_aio_home();
+
+    if (!home) {
+        qiopy_op_fail(op);
+        return PYGEN_ERROR;
+    }
+    op->home = (QioHome *)Py_NewRef((PyObject *)home);
+    qio_list_append(&aio->writers, &op->turn);
+    return suspend(op, result);
+}
+
+/* The first time: whether the loop is due a turn, and whether it is this one's. */
 static PySendResult begin(QioOp *op, PyObject **result)
 {
     QioAio *aio = qiopy_aio_of(op->channel);
-    QioHome *home;
+    int owes = aio && aio->streak >= STREAK_MAX ? owes_a_turn(aio) : 0;
 
-    if (!aio) {
+    if (!aio || owes < 0) {
+        qiopy_op_fail(op);
         return PYGEN_ERROR;
     }
-    if (aio->streak >= STREAK_MAX) {
-        aio->streak = 0;
+    if (owes) {
         return yield(op, OP_NEW, result);
     }
     if (op->way == QIO_READING) {
         if (aio->reader) {
-            qiopy_op_finish(op);
             qiopy_raise_busy(QIO_READING);
+            qiopy_op_fail(op);
             return PYGEN_ERROR;
         }
         aio->reader = op;
     } else if (op->way == QIO_WRITING) {
         if (aio->writer) {
-            home = qiopy_aio_home();
-            if (!home) {
-                return PYGEN_ERROR;
-            }
-            op->home = (QioHome *)Py_NewRef((PyObject *)home);
-            qio_list_append(&aio->writers, &op->turn);
-            return suspend(op, result);
+            return queue(op, aio, result);
         }
         aio->writer = op;
     }

@@ -226,6 +226,7 @@ static int op_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(op->fn);
     Py_VISIT(op->args);
     Py_VISIT(op->kwargs);
+    Py_VISIT(op->bytes);
     Py_VISIT(op->view.obj);
     return 0;
 }
@@ -243,6 +244,7 @@ static int op_clear(PyObject *self)
     Py_CLEAR(op->fn);
     Py_CLEAR(op->args);
     Py_CLEAR(op->kwargs);
+    Py_CLEAR(op->bytes);
     Py_CLEAR(op->channel);
     return 0;
 }

@@ -58,7 +58,7 @@ static qioh_ssize read_once(QioPatience *patience, void *buf, size_t len)
 }
 
 /* Gives bytes back to the channel while an exception is on its way. */
-static void give_back(QioObject *self, const void *buf, size_t len)
+void qiopy_give_back(QioObject *self, const void *buf, size_t len)
 {
     PyObject *e1, *e2, *e3;
     qioh_error error;
@@ -154,7 +154,7 @@ static PyObject *grow(QioObject *self, PyObject *bytes, Py_ssize_t have)
     if (larger) {
         memcpy(PyBytes_AS_STRING(larger), PyBytes_AS_STRING(bytes), (size_t)have);
     } else {
-        give_back(self, PyBytes_AS_STRING(bytes), (size_t)have);
+        qiopy_give_back(self, PyBytes_AS_STRING(bytes), (size_t)have);
     }
     Py_DECREF(bytes);
     return larger;
@@ -177,7 +177,7 @@ static PyObject *read_to_end(QioObject *self, QioTimeout timeout)
         }
         if (n < 0) {
             if (n != QIOH_E_AGAIN) {
-                give_back(self, buf, (size_t)have);
+                qiopy_give_back(self, buf, (size_t)have);
             }
             Py_DECREF(bytes);
             return count_or_none(n);
@@ -195,7 +195,7 @@ PyObject *qiopy_read(QioObject *self, Py_ssize_t n, QioTimeout timeout)
     return n < 0 ? read_to_end(self, timeout) : qiopy_read_some(self, n, timeout);
 }
 
-static PyObject *incomplete(const char *buf, Py_ssize_t have, Py_ssize_t expected)
+PyObject *qiopy_incomplete(const char *buf, Py_ssize_t have, Py_ssize_t expected)
 {
     PyObject *factory = qiopy_hook(QIO_HOOK_INCOMPLETE);
     PyObject *value;
@@ -231,13 +231,13 @@ PyObject *qiopy_read_exactly(QioObject *self, Py_ssize_t n, int eof_ok, QioTimeo
             continue;
         }
         if (got < 0) {
-            give_back(self, buf, (size_t)have);
+            qiopy_give_back(self, buf, (size_t)have);
             Py_CLEAR(bytes);
             return count_or_none(got);
         } else if (have == 0 && eof_ok) {
             _PyBytes_Resize(&bytes, 0);
         } else {
-            incomplete(buf, have, n);
+            qiopy_incomplete(buf, have, n);
             Py_CLEAR(bytes);
         }
         return bytes;

@@ -275,6 +275,10 @@ int qiopy_arg_options(PyObject *object, const char *name, qioh_options **out);
 
 /* ---- channels (pyread.c, pywrite.c, pychannel.c) ---- */
 
+/* Gives bytes back to the channel while an exception is on its way. */
+void qiopy_give_back(QioObject *self, const void *buf, size_t len);
+/* Raises IncompleteReadError; NULL. */
+PyObject *qiopy_incomplete(const char *buf, Py_ssize_t have, Py_ssize_t expected);
 /* One try each, without waiting: what the library says. */
 qioh_ssize qiopy_try_read(QioObject *self, void *buf, size_t len, qioh_error *error);
 qioh_ssize qiopy_try_write(QioObject *self, const void *buf, size_t len, qioh_error *error);
