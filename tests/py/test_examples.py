@@ -60,6 +60,16 @@ def test_hello_lua():
     assert sorted(lines) == ['HELLO FROM ANOTHER TASK', 'HELLO FROM LUA']
 
 
+@pytest.mark.needs('lua5.4')
+@pytest.mark.parametrize('host', ['luv', 'cqueues'])
+def test_hosted_lua(host):
+    if subprocess.run(['lua5.4', '-e', f'require "{host}"'], capture_output=True,
+                      check=False).returncode != 0:
+        pytest.skip(f'not installed: lua-{host}')
+    lines = output_of('lua5.4', EXAMPLES / 'hosted.lua', host)
+    assert lines == f'HELLO FROM {host.upper()}\n'
+
+
 @pytest.mark.needs('luajit')
 def test_hello_luajit():
     assert output_of('luajit', EXAMPLES / 'ffi' / 'hello.lua') == 'HELLO FROM LUAJIT\n'

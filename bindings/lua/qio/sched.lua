@@ -124,6 +124,8 @@ local function wake(w, ok, msg, code)
     tail = tail + 1
     ready[tail] = w
     if hosted and turning == 0 then core.loop_wakeup(loop) end
+  elseif waiter_fn and turning > 1 then
+    core.loop_wakeup(loop)                      -- it may wait in another coroutine
   end
 end
 
@@ -279,6 +281,8 @@ local function turn(timeout_ms, rounds)
   turning = turning + 1
   local ok, n, msg, code = pcall(turn_body, timeout_ms, timeout_ms < 0 and rounds or 1)
   turning = turning - 1
+  -- What became ready meanwhile has its turn when the host comes again.
+  if hosted and turning == 0 and head <= tail then core.loop_wakeup(loop) end
   if not ok then
     dispatching = false
     error(n, 0)
@@ -375,7 +379,7 @@ end
 
 -- Whether a wait here has nobody else to let run: then one system call will do.
 local function alone()
-  return dispatching or (alive == 0 and not used)
+  return dispatching or (alive == 0 and not used and not waiter_fn)
 end
 -- The same for a call: also not in a task.
 function sched.alone()
