@@ -64,7 +64,7 @@ static int32_t begin(Call *call, void *user_data, QioOp op, qioh_error *error)
         return refuse(error, QIOH_E_CLOSED, "the Python object of the channel is gone");
     }
     call->custom = custom;
-    call->self = (QioObject *)Py_NewRef(custom->self);
+    call->self = (QioObject *)Py_NewRef((PyObject *)custom->self);
     call->op = op;
     call->error = error;
     call->outer = calls;
@@ -119,7 +119,7 @@ static int32_t failed(const Call *call, bool may_block)
         PyErr_Clear();
         return QIOH_E_AGAIN;
     }
-    return qiopy_custom_keep(call->custom, call->error);
+    return qiopy_custom_keep(call->custom, call->op, call->error);
 }
 
 static int32_t wrong(const Call *call, PyObject *result, const char *right)
@@ -127,7 +127,7 @@ static int32_t wrong(const Call *call, PyObject *result, const char *right)
     PyErr_Format(PyExc_TypeError, "%.100s.%s() has to return %s, not %.100s",
                  Py_TYPE(call->self)->tp_name, qiopy_op_names[call->op], right,
                  Py_TYPE(result)->tp_name);
-    return qiopy_custom_keep(call->custom, call->error);
+    return qiopy_custom_keep(call->custom, call->op, call->error);
 }
 
 /* A number from least to most, None for "would block"; takes the reference. */

@@ -23,24 +23,6 @@ static PyTypeObject *op_type;
 
 /* ---- exceptions ---- */
 
-/* An exception that nobody asked for; takes the reference.  What the system said is dropped, as it
- * is for every channel where the library does (the last words of a layer whose peer is gone). */
-static void report(PyObject *value, PyObject *where)
-{
-    PyObject *e1, *e2, *e3;
-
-    if (PyErr_GivenExceptionMatches(value, PyExc_OSError)) {
-        Py_DECREF(value);
-        return;
-    }
-
-    PyErr_Fetch(&e1, &e2, &e3);
-    PyErr_SetObject((PyObject *)Py_TYPE(value), value);
-    Py_DECREF(value);
-    PyErr_WriteUnraisable(where);
-    PyErr_Restore(e1, e2, e3);
-}
-
 /* Takes the i-th out: a new reference. */
 static PyObject *take_raised(QioCustom *custom, int i)
 {
@@ -51,6 +33,28 @@ static PyObject *take_raised(QioCustom *custom, int i)
     }
     custom->raised[i] = (QioRaised){0};
     return value;
+}
+
+/*
+ * The oldest that nobody asked for.  What the system said is dropped, as it is for every channel
+ * where the library does (the last words of a layer whose peer is gone); and so is what comes of
+ * using a channel whose failure has been told.
+ */
+static void report_oldest(QioCustom *custom)
+{
+    bool quiet = custom->raised[0].quiet;
+    PyObject *value = take_raised(custom, 0);
+    PyObject *e1, *e2, *e3;
+
+    if (quiet || PyErr_GivenExceptionMatches(value, PyExc_OSError)) {
+        Py_DECREF(value);
+        return;
+    }
+    PyErr_Fetch(&e1, &e2, &e3);
+    PyErr_SetObject((PyObject *)Py_TYPE(value), value);
+    Py_DECREF(value);
+    PyErr_WriteUnraisable((PyObject *)custom->self);
+    PyErr_Restore(e1, e2, e3);
 }
 
 static bool is_context_of(PyObject *value, PyObject *of)
@@ -72,7 +76,7 @@ static bool is_context_of(PyObject *value, PyObject *of)
     return false;
 }
 
-int32_t qiopy_custom_keep(QioCustom *custom, qioh_error *error)
+int32_t qiopy_custom_keep(QioCustom *custom, QioOp op, qioh_error *error)
 {
     PyObject *value = qiopy_take_exception();
     PyObject *context = PyException_GetContext(value);
@@ -82,14 +86,14 @@ int32_t qiopy_custom_keep(QioCustom *custom, qioh_error *error)
         i++;
     }
     if (i == QIO_RAISED_MAX) {                  /* nobody asked for the oldest */
-        report(take_raised(custom, 0), (PyObject *)custom->self);
+        report_oldest(custom);
         i--;
     }
     if (!context && i > 0 && !is_context_of(value, custom->raised[i - 1].value)) {
         PyException_SetContext(value, Py_NewRef(custom->raised[i - 1].value));
     }
     Py_XDECREF(context);
-    custom->raised[i] = (QioRaised){++last_id, value};
+    custom->raised[i] = (QioRaised){++last_id, value, custom->told && op != QIO_OP_CLOSE};
     error->code = QIOH_E_CALLBACK;
     error->domain = QIOH_DOMAIN_LIBRARY;
     error->number = last_id;
@@ -101,13 +105,10 @@ int32_t qiopy_custom_keep(QioCustom *custom, qioh_error *error)
 static void settle_others(QioCustom *custom, PyObject *value)
 {
     while (custom->raised[0].id) {
-        PyObject *other = take_raised(custom, 0);
+        PyObject *other = custom->raised[0].value;
 
-        if (other == value || is_context_of(other, value)) {
-            Py_DECREF(other);
-        } else {
-            report(other, (PyObject *)custom->self);
-        }
+        custom->raised[0].quiet |= other == value || is_context_of(other, value);
+        report_oldest(custom);
     }
 }
 
@@ -121,6 +122,7 @@ int qiopy_raise_kept(int64_t id)
                 continue;
             }
             value = take_raised(custom, i);
+            custom->told = true;
             settle_others(custom, value);
             PyErr_SetObject((PyObject *)Py_TYPE(value), value);
             Py_DECREF(value);
@@ -210,7 +212,7 @@ void qiopy_custom_finalize(QioObject *self)
         Py_END_ALLOW_THREADS
     }
     while (custom->raised[0].id) {
-        report(take_raised(custom, 0), (PyObject *)self);
+        report_oldest(custom);
     }
 }
 

@@ -34,6 +34,7 @@ extern const char *const qiopy_op_names[QIO_OPS];
 typedef struct QioRaised {
     int64_t id;                 /* 0: none */
     PyObject *value;
+    bool quiet;                 /* nobody is told if nobody asks */
 } QioRaised;
 
 #define QIO_RAISED_MAX 4
@@ -42,6 +43,7 @@ typedef struct QioCustom {
     atomic_int refs;            /* the object, the library */
     QioObject *self;            /* borrowed; NULL: gone */
     unsigned written;           /* bits of the methods that the class has */
+    bool told;                  /* a failure of it has been raised */
     PyObject *bounce;           /* a bytearray that nobody else refers to, for the next read */
     QioRaised raised[QIO_RAISED_MAX];   /* the oldest first */
     struct QioCustom *next, **pprev;    /* all of them, for whoever looks for an exception */
@@ -52,8 +54,8 @@ static inline bool qiopy_op_written(const QioCustom *custom, QioOp op)
     return (custom->written >> op & 1) != 0;
 }
 
-/* Keeps the exception that is set and fills error; the code to return. */
-int32_t qiopy_custom_keep(QioCustom *custom, qioh_error *error);
+/* Keeps the exception that is set, which left the method, and fills error; the code to return. */
+int32_t qiopy_custom_keep(QioCustom *custom, QioOp op, qioh_error *error);
 void qiopy_custom_unref(QioCustom *custom);
 
 /* The method that a class has written, past what stands in its place: borrowed, or NULL. */
