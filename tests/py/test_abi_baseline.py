@@ -4,10 +4,11 @@ itself against planted changes."""
 
 import importlib.util
 import re
+import subprocess
 
 import pytest
 
-from flat import LIBRARY, ROOT
+from flat import LIBRARY, ROOT, abi
 
 pytestmark = pytest.mark.needs('abidiff', 'abidw', 'gcc', 'readelf')
 
@@ -91,3 +92,14 @@ def test_members_of_classes_may_only_be_added():
     assert 'is 152' in baseline.compare_classes(before, {**before,
                                                          'QIOChannelClass.io_readv': '152'})
     assert 'is gone' in baseline.compare_classes(before, {'QIOChannelClass': '320'})
+
+
+@pytest.mark.needs('nm')
+def test_the_list_of_symbols_is_compared_both_ways(tmp_path):
+    assert abi.check_symbols(LIBRARY) == []
+    source, other = tmp_path / 'other.c', tmp_path / 'other.so'
+    source.write_text('int qioh_stray(void) { return 1; }\n')
+    subprocess.run(['gcc', '-shared', '-o', other, source], check=True)
+    problems = abi.check_symbols(other)
+    assert 'qioh_stray is exported and not in symbols.txt' in problems
+    assert 'qioh_loop_new@@QIOH_1.0 is in symbols.txt and not exported' in problems
