@@ -49,11 +49,30 @@ static int32_t check(qioh_event *events, uint32_t cap, int32_t timeout_ms, qioh_
     return abi_check_timeout(timeout_ms, error);
 }
 
+/* The caller's array. */
+typedef struct Array {
+    qioh_event *events;
+    uint32_t stride;
+} Array;
+
+/* While no other thread can take the loop: its next events end what these are made of. */
+static void tell(const QIOLoopEvent *batch, int n, void *opaque)
+{
+    const Array *array = opaque;
+
+    for (int i = 0; i < n; i++) {
+        const AbiEventSource *source = batch[i].opaque;
+
+        put(array->events, array->stride, (uint32_t)i, source->tell(&batch[i]));
+    }
+}
+
 /* Room for the DISPATCH that did not fit last time is kept free, so that queued events cannot
  * hide it for ever. */
 static int collect(AbiLoop *loop, qioh_event *events, uint32_t stride, uint32_t cap,
                    int32_t timeout_ms, Error **errp)
 {
+    Array array = { .events = events, .stride = stride };
     QIOLoopEvent batch[EVENT_BATCH];
     bool owed = atomic_exchange(&loop->owes_dispatch, false);
     uint32_t room = MIN(cap - owed, EVENT_BATCH);
@@ -61,12 +80,8 @@ static int collect(AbiLoop *loop, qioh_event *events, uint32_t stride, uint32_t 
     int n = 0;
 
     if (room > 0) {
-        n = qio_loop_next(loop->ctx, batch, (int)room, owed ? 0 : timeout_ms, &due, errp);
-    }
-    for (int i = 0; i < n; i++) {
-        const AbiEventSource *source = batch[i].opaque;
-
-        put(events, stride, (uint32_t)i, source->tell(&batch[i]));
+        n = qio_loop_next_look(loop->ctx, batch, (int)room, owed ? 0 : timeout_ms, &due, tell,
+                               &array, errp);
     }
     if (n < 0 || !(due || owed)) {
         return n;

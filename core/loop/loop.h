@@ -138,6 +138,11 @@ typedef struct QIOLoopEvent {
  */
 int qio_loop_next(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms,
                   bool *callbacks_due, Error **errp);
+/* The same; before anybody else may take the loop, whose next call ends what the events lend out,
+ * look() is shown them.  It must call nothing of the loop. */
+typedef void (QIOLoopLookFunc)(const QIOLoopEvent *events, int n, void *opaque);
+int qio_loop_next_look(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms,
+                       bool *callbacks_due, QIOLoopLookFunc *look, void *opaque, Error **errp);
 
 /*
  * In a forked child, whoever still holds references: closes this process's copies of the

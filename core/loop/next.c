@@ -96,8 +96,24 @@ static int report_released(AioContext *ctx, QIOLoopEvent *events, int cap)
     return n;
 }
 
+static void show(AioContext *ctx, const QIOLoopEvent *events, int n, QIOLoopLookFunc *look,
+                 void *opaque)
+{
+    if (n > 0 && look) {
+        pthread_mutex_unlock(&ctx->lock);
+        look(events, n, opaque);
+        pthread_mutex_lock(&ctx->lock);
+    }
+}
+
 int qio_loop_next(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms,
                   bool *callbacks_due, Error **errp)
+{
+    return qio_loop_next_look(ctx, events, cap, timeout_ms, callbacks_due, NULL, NULL, errp);
+}
+
+int qio_loop_next_look(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms,
+                       bool *callbacks_due, QIOLoopLookFunc *look, void *opaque, Error **errp)
 {
     QIOLoopHarvest harvest = { .puller = QIO_LOOP_FOR_NEXT };
     int64_t deadline_ns = qio_loop_deadline_ns(timeout_ms);
@@ -124,6 +140,7 @@ int qio_loop_next(AioContext *ctx, QIOLoopEvent *events, int cap, int timeout_ms
         n += report_ready(ctx, events + n, cap - n);
         *callbacks_due = harvest.others || qio_loop_callbacks_due(ctx);
     } while (!n && !harvest.woken && !*callbacks_due && !qio_loop_is_past(deadline_ns));
+    show(ctx, events, n, look, opaque);
     qio_loop_end(ctx);
     return n;
 }

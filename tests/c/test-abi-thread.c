@@ -381,3 +381,57 @@ TEST(close_against_a_reader_and_a_writer, .timeout_s = 60)
         qioh_channel_unref(pair[1]);
     }
 }
+
+/* ---- several that take a loop's events ---- */
+
+typedef struct Takers {
+    qioh_loop *loop;
+    atomic_int released;
+    atomic_bool stop;
+} Takers;
+
+static void *take_events(void *opaque)
+{
+    Takers *takers = opaque;
+    qioh_event events[4];
+
+    while (!atomic_load(&takers->stop)) {
+        int32_t n;
+
+        events[0].struct_size = sizeof(events[0]);
+        n = qioh_loop_next_events(takers->loop, events, 4, 0, NULL);
+        CHECK(n >= 0 || n == QIOH_E_BUSY);
+        for (int32_t i = 0; i < n; i++) {
+            CHECK_INT(events[i].cookie, ==, 12345);
+            atomic_fetch_add(&takers->released, events[i].kind == QIOH_EV_RELEASED);
+        }
+    }
+    return NULL;
+}
+
+/* What an event is made of is there until it is made, whoever takes the next ones. */
+TEST(threads_take_turns_at_the_events_of_one_loop)
+{
+    enum { WATCHES = 800 };
+    Takers takers = { .loop = qioh_loop_new(NULL) };
+    pthread_t threads[3];
+
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(pthread_create(&threads[i], NULL, take_events, &takers), ==, 0);
+    }
+    for (int i = 0; i < WATCHES; i++) {
+        qioh_watch *watch = qioh_watch_new_timer_queued(takers.loop, 0, 0, 12345, NULL);
+
+        CHECK(watch != NULL);
+        qioh_watch_unref(watch);
+    }
+    while (atomic_load(&takers.released) < WATCHES) {
+        sched_yield();
+    }
+    atomic_store(&takers.stop, true);
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(pthread_join(threads[i], NULL), ==, 0);
+    }
+    qioh_loop_unref(takers.loop);
+    CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
+}
