@@ -58,7 +58,9 @@ def copy_sources(target):
             shutil.copy(source, copy)
     for path in list(target.rglob('*')):
         name = path.relative_to(target)
-        if path.is_file() and name.parts[0] != '.git' and str(name) not in files:
+        # meson-python keeps a file of its own there, by which it knows its build folder again.
+        if path.is_file() and not str(name).startswith(('.git/', '.mesonpy')) and \
+                str(name) not in files:
             path.unlink()
     git = ['git', '-C', target, '-c', 'user.name=libqio', '-c', 'user.email=libqio@localhost']
     run('git', 'init', '-q', target)

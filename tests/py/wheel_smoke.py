@@ -4,6 +4,7 @@
 import asyncio
 import gc
 import importlib
+import importlib.util
 import os
 import pathlib
 import pkgutil
@@ -161,7 +162,7 @@ def garbage():
 
 def every_module():
     for module in pkgutil.iter_modules(qio.__path__):
-        if module.name not in ('trio', 'testing'):      # which need more than Python
+        if module.name not in ('trio', '_trio') or importlib.util.find_spec('trio'):
             importlib.import_module(f'qio.{module.name}')
 
 
