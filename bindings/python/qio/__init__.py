@@ -74,11 +74,11 @@ from .tls import TLSChannel, TLSCreds, TLSInfo
 from .websocket import WebSocketChannel, WebSocketRequest
 
 if _typing.TYPE_CHECKING:
-    from . import aio as aio, trio as trio
+    from . import aio as aio, testing as testing, trio as trio
 else:
     def __getattr__(name):
-        """qio.aio and qio.trio, once somebody asks: `import qio` alone loads no event loop."""
-        if name not in ("aio", "trio"):
+        """Modules once somebody asks: `import qio` alone loads no event loop."""
+        if name not in ("aio", "testing", "trio"):
             raise AttributeError(f"module 'qio' has no attribute {name!r}")
         from importlib import import_module
 
