@@ -228,8 +228,14 @@ static void registration_end(gpointer opaque)
 
 int abi_queue_start(AbiQueue *queue, AioContext *ctx, Error **errp)
 {
+    QIOLoopWatch *watch;
+
     queue->source.tell = source_tell;
-    queue->watch = qio_loop_add_subject(ctx, queue, &source_ops, G_IO_IN | G_IO_OUT, NULL,
-                                        queue_ref(queue), registration_end, errp);
-    return queue->watch ? 0 : -1;
+    watch = qio_loop_add_subject(ctx, queue, &source_ops, G_IO_IN | G_IO_OUT, NULL,
+                                 queue_ref(queue), registration_end, errp);
+    /* The loop may be closed by another thread already. */
+    pthread_mutex_lock(&queue->lock);
+    queue->watch = watch;
+    pthread_mutex_unlock(&queue->lock);
+    return watch ? 0 : -1;
 }
