@@ -45,6 +45,11 @@ def test_layers_py():
     assert output_of(PYTHON, '-X', 'dev', EXAMPLES / 'layers.py') == 'HELLO OVER TLS1.3\n'
 
 
+def test_aio_echo_py():
+    assert output_of(PYTHON, '-X', 'dev', EXAMPLES / 'aio_echo.py') == (
+        'hello over socket\nhello 0 over tls\nhello 1 over tls\n')
+
+
 def test_custom_py():
     assert output_of(PYTHON, '-X', 'dev', EXAMPLES / 'custom.py') == (
         'HELLO FROM THE INSIDE\nthe wire has TLS records only\n')

@@ -5,6 +5,7 @@ it does not find is an error too."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import tempfile
@@ -219,8 +220,48 @@ def mistakes(channel: qio.Channel, loop: qio.Loop) -> None:
     qio.no_such_function()                                  # type: ignore[attr-defined]
 
 
+async def awaited() -> None:
+    a, b = (qio.aio.AsyncChannel(channel) for channel in qio.pair())
+    assert_type(a, qio.aio.AsyncChannel)
+    async with a, b:
+        assert_type(await a.write(b"one\ntwo\nrest"), int)
+        assert_type(await b.readline(), bytes)
+        assert_type(await b.read_until([b"\n", b"\r"]), bytes)
+        assert_type(await b.readinto(bytearray(1)), int)
+        assert_type(await b.read_exactly(1), bytes)
+        task = asyncio.create_task(b.read_some())
+        assert_type(task, "asyncio.Task[bytes]")
+        assert_type(await task, bytes)
+        assert_type(await a.wait("out"), qio.Cond)
+        assert_type(await a.send_fds(b"x", [0]), int)
+        data, fds = await b.recv_fds(1)
+        assert_type(fds, "list[qio.Fd]")
+        fds[0].close()
+    async with await qio.aio.start_server(shout, "tcp://127.0.0.1:0") as server:
+        assert_type(server.port, "int | None")
+        reader, writer = await qio.aio.open_streams(server.address)
+        assert_type(reader, asyncio.StreamReader)
+        writer.write(b"hello\n")
+        assert await reader.readline() == b"HELLO\n"
+        writer.close()
+        await writer.wait_closed()
+
+
+async def shout(channel: qio.aio.AsyncChannel) -> None:
+    async for line in channel:
+        await channel.write(line.upper())
+
+
+async def awaited_mistakes(channel: qio.aio.AsyncChannel) -> None:
+    await channel.read_some("5")                            # type: ignore[arg-type]
+    await channel.write("text")                             # type: ignore[arg-type]
+    await channel.readline(timeout=5)                        # type: ignore[call-arg]
+    await qio.aio.start_server(len, "unix:")                # type: ignore[arg-type]
+
+
 if __name__ == "__main__":
     streams()
+    asyncio.run(awaited())
     files()
     commands()
     descriptors()
