@@ -351,6 +351,50 @@ TEST(a_glib_watch_fires_when_bytes_were_pushed)
     cable_end(&cable);
 }
 
+/* What is pushed below is told above, where only TLS knows whether it is a whole record. */
+TEST(watches_on_tls_over_a_queued_channel_fire_when_a_read_would_not_block)
+{
+    GMainContext *context = g_main_context_new();
+    qioh_loop *loop = qioh_loop_new(NULL);
+    qioh_channel *tls[2];
+    qioh_creds *creds[2];
+    qioh_watch *watch;
+    GIOCondition seen = 0;
+    GSource *source;
+    QIOChannel *ioc;
+    Cable cable;
+    int calls = 0;
+
+    cable_make(&cable);
+    for (int i = 0; i < 2; i++) {
+        creds[i] = qioh_creds_new_anon(NULL, i, NULL);
+        tls[i] = i ? qioh_channel_new_tls_server(cable.ends[i], creds[i], NULL, NULL)
+                   : qioh_channel_new_tls_client(cable.ends[i], creds[i], NULL, NULL);
+    }
+    shake(tls);
+    watch = qioh_watch_new(loop, tls[1], QIOH_IN, count_and_go, &calls, NULL, NULL);
+    CHECK_INT(qioh_channel_write(tls[0], "abc", 3, NULL), ==, 3);
+    while (calls == 0) {
+        CHECK_INT(qioh_loop_dispatch(loop, 20000, NULL), >=, 0);
+    }
+    ioc = qio_channel_import(tls[0]);
+    source = qio_channel_add_watch_source(ioc, G_IO_IN, glib_ready, &seen, NULL, context);
+    CHECK_INT(qioh_channel_write(tls[1], "abc", 3, NULL), ==, 3);
+    while (!seen) {
+        g_main_context_iteration(context, TRUE);
+    }
+    g_source_unref(source);
+    g_object_unref(ioc);
+    qioh_watch_unref(watch);
+    for (int i = 0; i < 2; i++) {
+        qioh_channel_unref(tls[i]);
+        qioh_creds_unref(creds[i]);
+    }
+    qioh_loop_unref(loop);
+    g_main_context_unref(context);
+    cable_end(&cable);
+}
+
 /* ---- ends while somebody waits ---- */
 
 static void *close_soon(void *opaque)
