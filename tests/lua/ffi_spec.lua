@@ -253,3 +253,144 @@ describe("qio.ffi", function()
     give_up(loop)
   end)
 end)
+
+-- The event of a task, by its cookie; others go by.
+local function wait_for_task(loop, cookie)
+  while true do
+    for ev in loop:events(5000) do
+      if ev.kind == C.QIOH_EV_TASK and ev.cookie == cookie then return ev.status end
+    end
+  end
+end
+
+describe("qio.ffi's operations", function()
+  local loop
+
+  before_each(function() loop = assert(qffi.loop()) end)
+  after_each(function()
+    give_up(loop)
+    loop = nil
+  end)
+
+  it("connect, and tell why not", function()
+    local l = assert(qffi.listen("tcp://127.0.0.1:0"))
+    local task = assert(loop:connect(l:address(), { timeout = 5, nodelay = true }, 7))
+    assert.equal(0, wait_for_task(loop, 7))
+    assert.equal(0, task:status())
+    local client, server = assert(task:channel()), assert(l:accept(1000))
+    assert.equal(client:localaddress(), server:peeraddress())
+    assert.is_nil((task:channel()))             -- once
+    local address = l:address()
+    l:close()
+    task = assert(loop:connect(address, nil, 8))
+    assert.is_true(wait_for_task(loop, 8) < 0)
+    local ok, msg, code = task:status()
+    assert.is_nil(ok)
+    assert.matches("refused", msg)
+    assert.equal(111, code)
+    local detail = qffi.last_error()
+    assert.equal(C.QIOH_E_SYSTEM, detail.code)
+    assert.equal(111, detail.errno)
+    assert.equal(msg, detail.message)
+    task = assert(loop:connect("unix:" .. dir .. "/nobody", nil, 9))
+    task:cancel()
+    assert.is_true(wait_for_task(loop, 9) < 0)
+    client:close()
+    server:close()
+  end)
+
+  it("shake hands over a pair", function()
+    local key = ("k"):rep(32)
+    local psk = qffi.creds.psk
+    local file = dir .. "/keys.psk"
+    local f = assert(io.open(file, "w"))
+    f:write("alice:" .. ("6b"):rep(32) .. "\n")
+    f:close()
+    local ours = assert(psk{ server = true, psk_file = file })
+    local theirs = assert(psk{ user = "alice", psk_key = key })
+    local a, b = assert(qffi.pair())
+    local server = assert(a:starttls(ours, true))
+    local client = assert(b:starttls(theirs))
+    local one, two = assert(loop:handshake(server, 5000, 1)), assert(loop:handshake(client, 5000, 2))
+    local left = 2
+    while left > 0 do
+      for ev in loop:events(5000) do
+        if ev.kind == C.QIOH_EV_TASK then
+          assert.equal(0, ev.status)
+          left = left - 1
+        end
+      end
+    end
+    assert.equal(0, one:status())
+    assert.equal(0, two:status())
+    assert.equal("TLS1.3", client:tls("version"))
+    assert.equal("alice", server:tls("peer-name"))
+    client:write("secret")
+    assert.equal("sec", server:peek(3))
+    assert.equal("secret", server:read())
+    client:close()
+    server:close()
+  end)
+
+  it("relay, and wait for a command's end", function()
+    local a, b = assert(qffi.pair())
+    local command = assert(qffi.command({ "tr", "a-z", "A-Z" }, { close_timeout = 5 }))
+    local relay = assert(loop:relay(b, command, { buffer = 4096 }, 1))
+    a:write("shout\n")
+    a:shutdown(C.QIOH_SHUTDOWN_WRITE)
+    assert.equal(0, wait_for_task(loop, 1))
+    assert.same({ 6, 6 }, { relay:counts() })
+    assert.equal("SHOUT\n", a:read())
+    local exit = assert(loop:wait_exit(command, 2))
+    assert.equal(0, wait_for_task(loop, 2))
+    assert.equal(0, exit:status())
+    assert.same({ 0, 0 }, { command:exitstatus() })
+    assert(loop:finish(command, 1000, 3))
+    assert.equal(0, wait_for_task(loop, 3))
+    a:close()
+    b:close()
+  end)
+
+  it("check options", function()
+    assert.error_matches(function() qffi.open("null:", { nonsense = 1 }) end, "option 'nonsense'")
+    assert.error_matches(function() qffi.open("null:", { timeout = print }) end,
+                         "option 'timeout': a function is no value")
+  end)
+end)
+
+describe("qio.ffi's memory", function()
+  it("is filled and written from without a string", function()
+    local a, b = assert(qffi.pair())
+    local buf, out = ffi.new("uint8_t[8]"), ffi.new("uint8_t[8]")
+    for i = 0, 7 do out[i] = i end
+    assert.equal(5, a:try_writefrom(out, 5))
+    assert.equal(2, b:try_readinto(buf, 2))
+    assert.equal(1, buf[1])
+    assert.equal(3, a:try_writefrom(out + 5, 3))
+    assert.is_true(b:fill(buf, 6))
+    assert.equal(7, buf[5])
+    assert.same({ nil, "timeout", -2 }, { b:try_readinto(buf, 1) })
+    a:write("12")
+    a:close()
+    local ok, msg, code, got = b:fill(buf, 3)
+    assert.same({ nil, "closed", C.QIOH_E_EOF, 2 }, { ok, msg, code, got })
+    b:close()
+    local memory = assert(qffi.buffer("text"))
+    assert.equal("text", memory:read())
+    memory:close()
+  end)
+
+  it("sends and gets descriptors", function()
+    local a, b = assert(qffi.pair())
+    local c, d = assert(qffi.pair())
+    assert.equal(3, a:sendfds("two", { c:fd(), d:fd() }))
+    local data, fds = b:recvfds()
+    assert.equal("two", data)
+    assert.equal(2, #fds)
+    local e = assert(qffi.fromfd(fds[1]))
+    assert(qffi.fromfd(fds[2])):close()
+    e:write("through")
+    assert.equal("through", d:read())
+    for _, ch in ipairs({ a, b, c, d, e }) do ch:close() end
+  end)
+end)

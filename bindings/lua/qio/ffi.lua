@@ -79,11 +79,103 @@ function qio.token(handle)
   return tonumber(ffi.cast("uintptr_t", handle))
 end
 
+--- What the last failure was, in all detail: code, errno, domain, number (a TLS alert, a
+-- WebSocket's close code, an exit status), bytes (how far it came), message.
+function qio.last_error()
+  local e = err[0]
+  return {
+    code = e.code, errno = e.sys_errno, domain = e.domain, number = tonumber(e.number),
+    bytes = tonumber(e.bytes), message = ffi.string(e.message),
+  }
+end
+
+local get_room
+
+-- Calls fill(buf, cap) until the text fits.
+local function text_of(fill)
+  local cap = 512
+  while true do
+    local buf = ffi.cast("char *", get_room(cap))
+    local n = fill(buf, cap)
+    if n >= 0 then return ffi.string(buf, n) end
+    if n ~= C.QIOH_E_TRUNCATED or cap > 1048576 then return result(n) end
+    cap = cap * 4
+  end
+end
+
+-- ---- options and credentials ----
+
+local BYTES = { ["tls-psk-key"] = true, ["tls-password"] = true }
+
+local function set_option(set, key, value, add)
+  if ffi.istype("qioh_creds *", value) then return C.qioh_options_set_creds(set, value, err) end
+  if type(value) == "boolean" then value = value and "on" or "off" end
+  if type(value) == "number" then value = ("%.17g"):format(value) end
+  if type(value) ~= "string" then
+    error(("option '%s': a %s is no value"):format(key, type(value)), 4)
+  end
+  if BYTES[key] or value:find("-----BEGIN ", 1, true) then
+    return C.qioh_options_set_bytes(set, key, value, #value, err)
+  end
+  return (add and C.qioh_options_add_str or C.qioh_options_set_str)(set, key, value, err)
+end
+
+--- Options from a table: the keys of URIs with "_" for "-"; a list gives a key several times; one
+-- that is wrong raises.
+function qio.options(keys)
+  check(keys, "table", 1, "options")
+  local set = ffi.gc(C.qioh_options_new(err), C.qioh_options_unref)
+  for key, value in pairs(keys) do
+    local list = type(value) == "table"
+    for _, one in ipairs(list and value or { value }) do
+      if set_option(set, (key:gsub("_", "-")), one, list) < 0 then
+        error(("option '%s': %s"):format(key, ffi.string(err[0].message)), 3)
+      end
+    end
+  end
+  return set
+end
+
+local function options_of(keys)
+  if keys == nil or ffi.istype("qioh_options *", keys) then return keys end
+  return qio.options(keys)
+end
+
+--- Credentials for TLS, from options without their "tls_": creds.x509{ dir = ... },
+-- creds.psk{ user =, psk_key = }, creds.anon{}; server = true for a server's.
+qio.creds = {}
+for _, kind in ipairs({ "x509", "psk", "anon" }) do
+  qio.creds[kind] = function(keys)
+    local options = {}
+    for key, value in pairs(keys or {}) do
+      if key ~= "server" then
+        options[(key == "user" and "tls_psk_" or "tls_") .. key] = value
+      end
+    end
+    return owned(C["qioh_creds_new_" .. kind](qio.options(options), keys and keys.server and 1 or 0,
+                                              err), C.qioh_creds_unref)
+  end
+end
+
 -- ---- channels ----
 
-function qio.open(uri)
+--- Any kind of channel by its URI; options: a table or what qio.options made.
+function qio.open(uri, options)
   check(uri, "string", 1, "open")
-  return owned(C.qioh_channel_open_uri(uri, nil, err), C.qioh_channel_unref)
+  return owned(C.qioh_channel_open_uri(uri, options_of(options), err), C.qioh_channel_unref)
+end
+
+--- A program: argv is a list of words.
+function qio.command(argv, options)
+  check(argv, "table", 1, "command")
+  local words = ffi.new("const char *[?]", #argv + 1)
+  for i, word in ipairs(argv) do words[i - 1] = check(word, "string", 1, "command") end
+  return owned(C.qioh_channel_new_command(words, options_of(options), err), C.qioh_channel_unref)
+end
+
+function qio.buffer(data)
+  data = check(data or "", "string", 1, "buffer")
+  return owned(C.qioh_channel_new_buffer(data, #data, err), C.qioh_channel_unref)
 end
 
 function qio.pair()
@@ -100,7 +192,7 @@ end
 local room, room_size = nil, 0
 
 -- Memory for one call, which grows and stays.
-local function get_room(n)
+function get_room(n)
   if n > room_size then
     room_size = math.max(n, 65536)
     room = ffi.new("uint8_t[?]", room_size)
@@ -137,6 +229,40 @@ function channel:readinto(buf, n)
   return result(retry(C.qioh_channel_read, self, buf, n, err))
 end
 
+--- As readinto, but never waits: a count, or nil, "timeout", -2.
+function channel:try_readinto(buf, n)
+  return result(C.qioh_channel_try_read(self, buf, n, err))
+end
+
+--- Fills the caller's memory; true, or nil, message, code and how much of it came.
+function channel:fill(buf, n)
+  local got = 0
+  while got < n do
+    local k = retry(C.qioh_channel_read, self, ffi.cast("uint8_t *", buf) + got, n - got, err)
+    if k == 0 then return nil, "closed", C.QIOH_E_EOF, got end
+    if k < 0 then
+      local _, msg, code = result(k)
+      return nil, msg, code, got
+    end
+    got = got + tonumber(k)
+  end
+  return true
+end
+
+--- Writes from memory what goes at once; how many bytes.
+function channel:try_writefrom(buf, n)
+  return result(C.qioh_channel_try_write(self, buf, n, err))
+end
+
+--- The next bytes, up to n, which stay to be read.
+function channel:peek(n)
+  local buf = get_room(check(n, "number", 1, "peek"))
+  local got = C.qioh_channel_peek(self, buf, n, 0, err)
+  if got == 0 and n > 0 then return nil, "closed", C.QIOH_E_EOF end
+  if got < 0 then return result(got) end
+  return ffi.string(buf, got)
+end
+
 --- Writes all of a string; the channel, or nil, message, code, bytes written.
 function channel:write(data)
   check(data, "string", 1, "write")
@@ -170,6 +296,77 @@ end
 
 function channel:settimeout(timeout_ms)
   return result(C.qioh_channel_set_timeout(self, timeout_ms or -1, err))
+end
+
+function channel:setblocking(flag)
+  return result(C.qioh_channel_set_blocking(self, flag and 1 or 0, err))
+end
+
+local vector = ffi.new("qioh_iovec[1]")
+
+--- Sends data (at least a byte) with descriptors (numbers, which stay the caller's); how many bytes.
+function channel:sendfds(data, fds)
+  check(data, "string", 1, "sendfds")
+  local set = ffi.gc(C.qioh_fdset_new(err), C.qioh_fdset_unref)
+  for _, fd in ipairs(check(fds, "table", 2, "sendfds")) do
+    if C.qioh_fdset_add(set, fd, err) < 0 then return fail() end
+  end
+  vector[0].base, vector[0].len = ffi.cast("void *", ffi.cast("const char *", data)), #data
+  return result(retry(C.qioh_channel_writev, self, vector, 1, 0, set, err))
+end
+
+--- Up to n bytes and a list of the descriptors that came with them, the caller's from then on.
+function channel:recvfds(n)
+  n = n or 65536
+  local set = ffi.gc(C.qioh_fdset_new(err), C.qioh_fdset_unref)
+  local buf = get_room(n)
+  vector[0].base, vector[0].len = buf, n
+  local got = retry(C.qioh_channel_readv, self, vector, 1, 0, set, err)
+  if got == 0 then return nil, "closed", C.QIOH_E_EOF end
+  if got < 0 then return result(got) end
+  local fds = {}
+  for i = 1, C.qioh_fdset_count(set, err) do fds[i] = C.qioh_fdset_take_fd(set, i - 1, err) end
+  return ffi.string(buf, got), fds
+end
+
+function channel:localaddress()
+  return text_of(function(buf, cap)
+    return C.qioh_channel_get_local_address(self, buf, cap, err)
+  end)
+end
+
+function channel:peeraddress()
+  return text_of(function(buf, cap)
+    return C.qioh_channel_get_peer_address(self, buf, cap, err)
+  end)
+end
+
+--- What TLS agreed on: "version", "cipher", "alpn", "peer-name" ...
+function channel:tls(key)
+  check(key, "string", 1, "tls")
+  return text_of(function(buf, cap)
+    return C.qioh_channel_tls_get_str(self, key, buf, cap, err)
+  end)
+end
+
+--- TLS over the channel, which belongs to the new one from then on; server: a server's side.  The
+-- handshake is done by handshake, by loop:handshake or by the first transfer.
+function channel:starttls(creds, server, options)
+  local new = server and C.qioh_channel_new_tls_server or C.qioh_channel_new_tls_client
+  return owned(new(self, creds, options_of(options), err), C.qioh_channel_unref)
+end
+
+--- 0 done, 1 a WebSocket's request waits for an answer.
+function channel:handshake(timeout_ms)
+  return result(retry(C.qioh_channel_handshake, self, timeout_ms or -1, err))
+end
+
+--- Of a command: its exit status, and the signal that ended it or 0; nil, "timeout" while it runs.
+function channel:exitstatus()
+  local out = ffi.new("int32_t[2]")
+  local status = C.qioh_channel_get_exit_status(self, out, out + 1, err)
+  if status < 0 then return result(status) end
+  return out[0], out[1]
 end
 
 function channel:fd()
@@ -212,9 +409,9 @@ ffi.metatype("qioh_channel", { __index = channel })
 
 -- ---- listeners ----
 
-function qio.listen(uri)
+function qio.listen(uri, options)
   check(uri, "string", 1, "listen")
-  return owned(C.qioh_listener_open_uri(uri, nil, err), C.qioh_listener_unref)
+  return owned(C.qioh_listener_open_uri(uri, options_of(options), err), C.qioh_listener_unref)
 end
 
 local listener = {}
@@ -271,6 +468,37 @@ function loop:timer(after_ms, every_ms, cookie)
                C.qioh_watch_unref)
 end
 
+-- Operations of the loop: each ends with one event TASK that has the cookie (its status: the
+-- event's), then RELEASED.  The handle may be given up before; who keeps it asks it.
+
+local function task_of(handle)
+  return owned(handle, C.qioh_task_unref)
+end
+
+--- As qio.open; task:channel() is the channel.
+function loop:connect(uri, options, cookie)
+  check(uri, "string", 1, "connect")
+  return task_of(C.qioh_task_start_open_uri(uri, options_of(options), self, cookie, err))
+end
+
+function loop:handshake(ch, timeout_ms, cookie)
+  return task_of(C.qioh_task_start_handshake(ch, timeout_ms or -1, self, cookie, err))
+end
+
+--- The orderly end of a channel, and of a command behind it.
+function loop:finish(ch, timeout_ms, cookie)
+  return task_of(C.qioh_task_start_close(ch, timeout_ms or -1, self, cookie, err))
+end
+
+function loop:wait_exit(ch, cookie)
+  return task_of(C.qioh_task_start_wait_exit(ch, self, cookie, err))
+end
+
+--- Copies both ways until both have ended; task:counts() tells how much.
+function loop:relay(a, b, options, cookie)
+  return task_of(C.qioh_task_start_relay(a, b, options_of(options), self, cookie, err))
+end
+
 --- Fills the events (an array of `size` qioh_event made by qio.events) and returns their number;
 -- 0 on time-out.
 function loop:next_events(events, size, timeout_ms)
@@ -310,6 +538,31 @@ ffi.metatype("qioh_loop", { __index = loop })
 function qio.events(size)
   return ffi.new("qioh_event[?]", size or BATCH)
 end
+
+local task = {}
+
+--- Its result, 0 or more, once it has ended; nil, "timeout", -2 while it runs; else its failure.
+function task:status()
+  return result(C.qioh_task_status(self, err))
+end
+
+--- What connect opened, once.
+function task:channel()
+  return owned(C.qioh_task_take_channel(self, err), C.qioh_channel_unref)
+end
+
+--- Of a relay: the bytes from a to b, and from b to a.
+function task:counts()
+  local out = ffi.new("uint64_t[2]")
+  if C.qioh_task_get_counts(self, out, out + 1, err) < 0 then return fail() end
+  return tonumber(out[0]), tonumber(out[1])
+end
+
+function task:cancel()
+  return result(C.qioh_task_cancel(self, err))
+end
+
+ffi.metatype("qioh_task", { __index = task })
 
 local watch = {}
 
