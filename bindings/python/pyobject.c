@@ -353,7 +353,8 @@ static PyObject *channel_repr(QioObject *o, const char *class_name)
     if (qioh_channel_get_name(o->h.channel, label + 1, sizeof label - 1, NULL) <= 0) {
         label[0] = '\0';
     }
-    number = qioh_channel_get_fd(o->h.channel, NULL);
+    /* A method of a class is not called for this: it may not be able yet. */
+    number = o->custom ? -1 : qioh_channel_get_fd(o->h.channel, NULL);
     if (number >= 0) {
         return PyUnicode_FromFormat("<%s%s fd=%d>", class_name, label, (int)number);
     }

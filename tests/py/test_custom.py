@@ -2,9 +2,13 @@
 """Channels written in Python: what a class may write and return, and memory.  That they are channels
 like any other is test_conformance.py's."""
 
+import abc
+import copy
+import inspect
 import io
 import os
 import socket
+from unittest import mock
 
 import pytest
 
@@ -100,6 +104,54 @@ def test_methods_can_be_replaced():
     assert channel.read(1) == b''
     Channel.readinto = lambda self, b: b.__setitem__(slice(0, 2), b'ab') or 2
     assert channel.read(5) == b'ab'
+
+
+def test_it_is_an_ordinary_class():
+    class Channel(qio.CustomChannel, abc.ABC):
+        def __init__(self, data: bytes, *more):
+            self.data = data
+
+        def readinto(self, b):
+            """Reads."""
+            return 0
+
+        @abc.abstractmethod
+        def further(self):
+            pass
+
+    with pytest.raises(TypeError, match='abstract'):
+        Channel(b'')
+
+    class Complete(Channel):
+        further = None
+
+    channel = Complete(b'x', 1, 2)
+    assert channel.data == b'x'
+    assert Channel.readinto.__doc__ == 'Reads.'
+    assert str(inspect.signature(Channel.readinto)) == '(self, b)'
+    with mock.patch.object(Channel, 'readinto', lambda self, b: b.__setitem__(0, 7) or 1):
+        assert channel.read(1) == b'\7'
+    assert channel.read(1) == b''
+    with pytest.raises(TypeError):
+        copy.copy(channel)
+
+
+def test_looking_at_it_calls_no_method():
+    class Unfinished(qio.CustomChannel):
+        def readinto(self, b):
+            raise AssertionError
+
+        def fileno(self):
+            raise AssertionError
+
+        def get_poll(self, condition):
+            raise AssertionError
+
+    channel = Unfinished()
+    assert repr(channel).startswith('<Unfinished at')
+    assert not channel.closed and channel.pending == 0
+    channel.close()
+    assert channel.closed and channel.fileno() == -1
 
 
 def test_seek_and_flush():

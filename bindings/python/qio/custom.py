@@ -63,6 +63,8 @@ class CustomChannel(Channel):
     def __new__(cls, *args: Any, loop: Loop | None = None, **kwargs: Any) -> Self:
         if not cls._written:
             raise TypeError(f"{cls.__name__} has to write readinto(), write() or both")
+        if abstract := getattr(cls, "__abstractmethods__", None):
+            raise TypeError(f"{cls.__name__} is abstract: it has no {', '.join(sorted(abstract))}")
         channel: Self = _qio.custom_new(cls, loop, cls._written)
         return channel
 
