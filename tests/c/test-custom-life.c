@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * test-custom-life.c: the end of custom channels in unusual company: forked children, threads that
+ * close while an op runs, a loop that goes first with watches on the channel, and ops that end
+ * other channels.
+ */
+#include <sys/wait.h>
+
+#include "custom-util.h"
+
+/* ---- forked children ---- */
+
+TEST(a_forked_child_calls_no_op_but_release)
+{
+    for (CustomWay way = 0; way < CUSTOM_WAYS; way++) {
+        CustomPair pair;
+        int status;
+        pid_t child;
+
+        test_note("%s", custom_ways[way]);
+        custom_pair_make(&pair, way, NULL);
+        child = fork();
+        if (child == 0) {
+            qioh_error error = { 0 };
+            char buf[1];
+
+            CHECK_INT(qioh_channel_read(pair.ends[0].channel, buf, 1, &error), ==, QIOH_E_FORKED);
+            CHECK_INT(qioh_channel_notify(pair.ends[0].channel, QIOH_IN, NULL), ==,
+                      QIOH_E_FORKED);
+            qioh_channel_unref(pair.ends[0].channel);
+            CHECK_INT(pair.ends[0].closes, ==, 0);
+            CHECK_INT(pair.ends[0].reads, ==, 0);
+            CHECK_INT(pair.ends[0].releases, ==, 1);
+            _exit(0);
+        }
+        CHECK_INT(waitpid(child, &status, 0), ==, child);
+        CHECK_INT(status, ==, 0);
+        CHECK_INT(qioh_channel_write(pair.ends[1].channel, "x", 1, NULL), ==, 1);
+        CHECK_INT(qioh_channel_wait(pair.ends[0].channel, QIOH_IN, 0, NULL), ==, QIOH_IN);
+        custom_pair_end(&pair);
+    }
+}
+
+/* ---- another thread closes ---- */
+
+typedef struct Meeting {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool inside, closed;
+    int closes, releases;
+    qioh_channel *channel;
+} Meeting;
+
+static int64_t met_readv(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                         qioh_fdset *fds, qioh_error *error)
+{
+    Meeting *meeting = user_data;
+
+    pthread_mutex_lock(&meeting->lock);
+    meeting->inside = true;
+    pthread_cond_broadcast(&meeting->changed);
+    while (!meeting->closed) {
+        pthread_cond_wait(&meeting->changed, &meeting->lock);
+    }
+    CHECK_INT(meeting->closes, ==, 0);
+    pthread_mutex_unlock(&meeting->lock);
+    memcpy(iov[0].base, "x", 1);
+    return 1;
+}
+
+static int32_t met_close(void *user_data, qioh_error *error)
+{
+    ((Meeting *)user_data)->closes++;
+    return 0;
+}
+
+static void met_release(void *user_data)
+{
+    ((Meeting *)user_data)->releases++;
+}
+
+static void *close_while_inside(void *opaque)
+{
+    Meeting *meeting = opaque;
+
+    pthread_mutex_lock(&meeting->lock);
+    while (!meeting->inside) {
+        pthread_cond_wait(&meeting->changed, &meeting->lock);
+    }
+    pthread_mutex_unlock(&meeting->lock);
+    CHECK_INT(qioh_channel_close(meeting->channel, NULL), ==, 0);
+    qioh_channel_unref(meeting->channel);
+    pthread_mutex_lock(&meeting->lock);
+    CHECK_INT(meeting->closes, ==, 0);
+    CHECK_INT(meeting->releases, ==, 0);
+    meeting->closed = true;
+    pthread_cond_broadcast(&meeting->changed);
+    pthread_mutex_unlock(&meeting->lock);
+    return NULL;
+}
+
+TEST(a_close_by_another_thread_comes_when_the_op_is_out)
+{
+    qioh_channel_ops ops = { .struct_size = sizeof(ops), .readv = met_readv, .close = met_close,
+                             .release = met_release };
+    Meeting meeting = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+    pthread_t thread;
+    char buf[1];
+
+    meeting.channel = qioh_channel_new_custom(NULL, &ops, &meeting, NULL);
+    CHECK_INT(pthread_create(&thread, NULL, close_while_inside, &meeting), ==, 0);
+    CHECK_INT(qioh_channel_read(meeting.channel, buf, 1, NULL), ==, 1);
+    pthread_join(thread, NULL);
+    CHECK_INT(meeting.closes, ==, 1);
+    CHECK_INT(meeting.releases, ==, 1);
+    CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
+}
+
+/* ---- the loop goes first ---- */
+
+static int32_t on_watch(qioh_watch *watch, qioh_channel *channel, uint32_t condition,
+                        void *user_data, qioh_error *error)
+{
+    return 1;
+}
+
+TEST(a_loop_that_goes_first_leaves_the_channel)
+{
+    for (CustomWay way = 0; way < CUSTOM_WAYS; way++) {
+        qioh_loop *loop = qioh_loop_new(NULL);
+        qioh_watch *watch;
+        CustomPair pair;
+        char buf[1];
+
+        test_note("%s", custom_ways[way]);
+        custom_pair_make(&pair, way, loop);
+        watch = qioh_watch_new(loop, pair.ends[0].channel, QIOH_IN, on_watch, NULL, NULL, NULL);
+        CHECK_INT(qioh_loop_dispatch(loop, 0, NULL), ==, 0);
+        qioh_loop_unref(loop);
+        qioh_watch_unref(watch);
+        CHECK_INT(qioh_channel_write(pair.ends[1].channel, "x", 1, NULL), ==, 1);
+        CHECK_INT(qioh_channel_read(pair.ends[0].channel, buf, 1, NULL), ==, 1);
+        CHECK_INT(qioh_channel_wait(pair.ends[0].channel, QIOH_IN, 1, NULL), ==, 0);
+        custom_pair_end(&pair);
+        CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
+    }
+}
+
+/* ---- an op ends another channel ---- */
+
+typedef struct Killer {
+    CustomPair *victims;
+    int releases;
+} Killer;
+
+static int64_t killer_readv(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                            qioh_fdset *fds, qioh_error *error)
+{
+    Killer *killer = user_data;
+
+    for (int i = 0; i < 2; i++) {
+        qioh_channel_unref(killer->victims->ends[i].channel);
+        CHECK_INT(killer->victims->ends[i].closes, ==, 1);
+        CHECK_INT(killer->victims->ends[i].releases, ==, 0);    /* never inside of an op */
+    }
+    return 0;
+}
+
+static void killer_release(void *user_data)
+{
+    ((Killer *)user_data)->releases++;
+}
+
+TEST(an_op_may_end_other_channels)
+{
+    qioh_channel_ops ops = { .struct_size = sizeof(ops), .readv = killer_readv,
+                             .release = killer_release };
+    CustomPair victims;
+    Killer killer = { &victims, 0 };
+    qioh_channel *channel;
+    char buf[1];
+
+    custom_pair_make(&victims, CUSTOM_ASKED, NULL);
+    channel = qioh_channel_new_custom(NULL, &ops, &killer, NULL);
+    CHECK_INT(qioh_channel_read(channel, buf, 1, NULL), ==, 0);
+    custom_pair_check_gone(&victims);
+    qioh_channel_unref(channel);
+    CHECK_INT(killer.releases, ==, 1);
+}
