@@ -12,6 +12,7 @@
 #include "pyaio.h"
 #include <stddef.h>
 #include <structmember.h>
+#include <unistd.h>
 
 static PyTypeObject *home_type, *spot_type;
 static PyObject *get_running_loop, *home_class;     /* set by qio.aio: see set_aio() */
@@ -31,10 +32,17 @@ static int call_method(PyObject *method, PyObject *a, PyObject *b)
     return result ? 0 : -1;
 }
 
+/* A forked child shares the kernel's side of the loop: what it removed would be gone there, too. */
 static int spot_register(QioSpot *spot, bool on)
 {
-    PyObject *fd = spot->home->loop ? PyLong_FromLong(spot->fd) : NULL;
+    PyObject *fd;
     int result = -1;
+
+    if (!on && spot->home->pid != getpid()) {
+        spot->registered = false;
+        return 0;
+    }
+    fd = spot->home->loop ? PyLong_FromLong(spot->fd) : NULL;
 
     if (fd) {
         result = on ? call_method(spot->home->add[spot->way], fd, (PyObject *)spot)
@@ -273,6 +281,7 @@ static int home_init(PyObject *self, PyObject *args, PyObject *kwargs)
     qio_list_append(&homes, &home->link);
     home->loop = Py_NewRef(loop);
     home->thread = PyThread_get_thread_ident();
+    home->pid = getpid();
     home->spots = PyDict_New();
     for (size_t i = 0; home->spots && i < sizeof names / sizeof *names; i++) {
         *methods[i] = PyObject_GetAttrString(loop, names[i]);

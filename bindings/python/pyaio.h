@@ -51,6 +51,7 @@ typedef struct QioHome {
     PyObject *call_soon, *call_soon_threadsafe;
     PyObject *spots;                    /* dict: fd * 2 + way to a spot */
     unsigned long thread;               /* whose loop it is */
+    int pid;                            /* in a forked child the loop is the parent's */
     unsigned turn;                      /* how often a streak has given it one */
     QioLink link;                       /* in the list of all homes */
     PyObject *weakrefs;

@@ -394,21 +394,30 @@ class AsyncVerbs:
     async def aclose(self, *, timeout: float | None = CLOSE_TIMEOUT) -> None:
         """Close in order: what layers hold back and their goodbyes are sent and, of a command, its
         end is awaited, for at most so many seconds; nobody's answer is waited for.  Who reads or
-        writes gets AbortedError.  Closed whatever comes of it."""
+        writes gets AbortedError.  Closed whatever comes of it; when this is cancelled a
+        command is killed."""
         if self.channel.closed:
             return
         self._forget()
         try:
             if self.channel.transport is not None:
                 await self._within(timeout, self._writing(OUT, Flush(self.channel, self._goodbye)))
-            if isinstance(_leaf(self.channel), CommandChannel):
-                ms = -1 if timeout is None else max(0, int(timeout * 1000))
-                await self._task(lambda loop, done: loop._close_channel(self.channel, ms, done))
+            leaf = _leaf(self.channel)
+            if isinstance(leaf, CommandChannel):
+                await self._end_command(leaf, timeout)
         except OSError:
             pass        # the other side's trouble with the goodbye is nobody's news
         finally:
             self._forget()
             _close_quietly(self.channel)
+
+    async def _end_command(self, command: CommandChannel, timeout: float | None) -> None:
+        ms = -1 if timeout is None else max(0, int(timeout * 1000))
+        try:
+            await self._task(lambda loop, done: loop._close_channel(self.channel, ms, done))
+        except BaseException:
+            command.kill()      # nobody waits until it is told to end in the orderly way
+            raise
 
     def _goodbye(self, *, timeout: Any) -> bool:
         try:

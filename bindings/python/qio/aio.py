@@ -122,13 +122,31 @@ class AsyncChannel(_qio.AsyncChannel, AsyncVerbs):
         return type(self)(channel)
 
 
+def _drop_channel(task: _qio.Task) -> None:
+    try:
+        task.take_channel().close()
+    except Error:
+        pass
+
+
 async def connect(uri: str, *, timeout: Timeout = ..., tls: TLSCreds | None = None,
                   **keys: Value) -> AsyncChannel:
     """Open the channel that a URI describes, as qio.connect() does; names are looked up in the
     background, and handshakes are done."""
     uri, options = prepare_connect(uri, timeout, tls, keys)
-    task = await _task(lambda loop, done: loop._open(uri, options, done))
-    channel: Any = task.take_channel()
+    opening: list[_qio.Task] = []
+
+    def start(loop: Loop, done: Callable[[], None]) -> _qio.Task:
+        opening.append(loop._open(uri, options, done))
+        return opening[0]
+
+    try:
+        await _task(start)
+    except BaseException:
+        for task in opening:                    # it may have succeeded just now
+            _drop_channel(task)
+        raise
+    channel: Any = opening[0].take_channel()
     if tls is not None:
         channel._creds = tls
     return AsyncChannel(channel)
@@ -238,10 +256,15 @@ class Server:
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
     async def _accept(self) -> None:
-        async for client in self._listener:
-            task = asyncio.get_running_loop().create_task(self._serve(client))
-            self._clients.add(task)
-            task.add_done_callback(self._clients.discard)
+        try:
+            async for client in self._listener:
+                task = asyncio.get_running_loop().create_task(self._serve(client))
+                self._clients.add(task)
+                task.add_done_callback(self._clients.discard)
+        except Exception as error:
+            self._report(f"no more clients at {self.address}", error)
+        finally:
+            self.close()
 
     async def _serve(self, client: AsyncChannel) -> None:
         try:
@@ -250,14 +273,14 @@ class Server:
             except Error:
                 return                  # who speaks no TLS is no client
             await self._handler(client)
-        except Error as error:
-            self._report(client, error)
+        except Exception as error:
+            self._report(f"the handler of {client!r} failed", error)
         finally:
             await client.aclose()
 
-    def _report(self, client: AsyncChannel, error: Exception) -> None:
-        asyncio.get_running_loop().call_exception_handler({
-            "message": f"the handler of {client!r} failed", "exception": error})
+    def _report(self, message: str, error: Exception) -> None:
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": message, "exception": error})
 
     @property
     def addresses(self) -> tuple[str, ...]:
