@@ -47,6 +47,20 @@ def line(n):
         a.write(b'x\\n')
         b.readline()
 
+class Written(qio.CustomChannel):
+    def readinto(self, b):
+        return 1
+
+    def write(self, b):
+        return len(b)
+
+def method(n):
+    written = Written()
+    buf = bytearray(1)
+    for _ in range(n):
+        written.write(b'x')
+        written.readinto(buf)
+
 globals()[sys.argv[1]](int(sys.argv[2]))
 a.close()
 b.close()
@@ -77,6 +91,7 @@ def empty():
     ('message', 1000),
     ('message_by_bound_methods', 900),
     ('line', 3600),
+    ('method', 5500),
 ])
 def test_a_call_stays_within_its_budget(empty, case, budget):
     count = each(case) - empty
