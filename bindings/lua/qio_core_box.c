@@ -306,6 +306,7 @@ int qiol_box_result(lua_State *L, qiol_ud *u, void *h, int index)
         int32_t kind = qioh_channel_get_kind(h, NULL);
 
         u->layer = kind == QIOH_CHANNEL_TLS || kind == QIOH_CHANNEL_WEBSOCKET;
+        u->socket = kind == QIOH_CHANNEL_SOCKET;
     }
     if (u->kind == QIOL_CHANNEL || u->kind == QIOL_LISTENER) {
         qiol_rawgetp(L, &cache_key);

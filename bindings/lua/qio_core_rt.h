@@ -38,6 +38,7 @@ typedef struct qiol_ud {
     void *h;
     int kind;
     bool layer;                 /* a channel that may hold back what it accepted */
+    bool socket;                /* a socket without a layer */
     bool taken[2];              /* a task waits in the general way: read, write */
     uint8_t misses;             /* reads in a row that found nothing at once */
     struct qiol_ud *next;
@@ -72,6 +73,8 @@ typedef struct qiol_ctx {
     int streak;                 /* operations since it was resumed */
     int urgent;                 /* cancels that wait for the next wait of a task */
     qioh_loop *loop;            /* borrowed; may be stale */
+    qiol_ud *recent[2];         /* parked last, and before that; NULL = none or answered */
+    int rest, next_rest;        /* rounds until the next look without the loop; then the next */
     int event, events_end;      /* what is left of the batch */
     qioh_event events[QIOL_EVENTS];
     qioh_loop *host_loop;       /* borrowed: of the program around it, if it gave one */
