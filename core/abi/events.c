@@ -26,6 +26,10 @@ static void put(qioh_event *events, uint32_t stride, uint32_t index, qioh_event 
     char *at = (char *)events + (size_t)index * stride;
 
     event.struct_size = events->struct_size;
+    if (G_LIKELY(stride == sizeof(event))) {
+        memcpy(at, &event, sizeof(event));      /* of a size that the compiler knows */
+        return;
+    }
     memcpy(at, &event, MIN(stride, sizeof(event)));
     if (stride > sizeof(event)) {
         memset(at + sizeof(event), 0, stride - sizeof(event));
@@ -74,7 +78,8 @@ static int collect(AbiLoop *loop, qioh_event *events, uint32_t stride, uint32_t 
 {
     Array array = { .events = events, .stride = stride };
     QIOLoopEvent batch[EVENT_BATCH];
-    bool owed = atomic_exchange(&loop->owes_dispatch, false);
+    bool owed = atomic_load(&loop->owes_dispatch) &&
+                atomic_exchange(&loop->owes_dispatch, false);
     uint32_t room = MIN(cap - owed, EVENT_BATCH);
     bool due = false;
     int n = 0;

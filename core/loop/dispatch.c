@@ -93,12 +93,18 @@ static bool is_quiet(AioContext *ctx)
            !qio_loop_internals_due(ctx);
 }
 
+/* The exchange costs as much as the rest of a look; most of the time a load will do. */
+static bool take_notified(AioContext *ctx)
+{
+    return atomic_load(&ctx->notified) && atomic_exchange(&ctx->notified, false);
+}
+
 /* How long epoll may sleep; empties wakefd before a sleep that it would cut short. */
 static int plan_wait(AioContext *ctx, int64_t deadline_ns, QIOLoopHarvest *harvest)
 {
     int64_t unarmed_ns;
 
-    harvest->woken = atomic_exchange(&ctx->notified, false);
+    harvest->woken = take_notified(ctx);
     if (harvest->woken || deadline_ns == 0 || !is_quiet(ctx)) {
         return 0;
     }
@@ -140,7 +146,7 @@ int qio_loop_harvest(AioContext *ctx, int64_t deadline_ns, QIOLoopHarvest *harve
     n = sys_epoll_wait(ctx->epfd, events, QIO_LOOP_BATCH, timeout_ms);
     error = errno;
     pthread_mutex_lock(&ctx->lock);
-    if (atomic_exchange(&ctx->notified, false)) {
+    if (take_notified(ctx)) {
         harvest->woken = true;
     }
     if (n < 0 && error != EINTR) {

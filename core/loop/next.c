@@ -17,11 +17,26 @@ static void remember(AioContext *ctx, QIOLoopWatch *watch)
     g_ptr_array_add(ctx->reported, watch);
 }
 
+/* Gives them back under the lock when that calls nobody, which is the usual case. */
+static bool drop_quietly(GPtrArray *lent)
+{
+    for (guint i = 0; i < lent->len; i++) {
+        if (((const QIOLoopWatch *)lent->pdata[i])->let_go) {
+            return false;
+        }
+    }
+    for (guint i = 0; i < lent->len; i++) {
+        qio_loop_watch_unref(lent->pdata[i]);
+    }
+    lent->len = 0;
+    return true;
+}
+
 void qio_loop_drop_reported(AioContext *ctx)
 {
     GPtrArray *lent = ctx->reported;
 
-    if (!lent->len) {
+    if (!lent->len || drop_quietly(lent)) {
         return;
     }
     ctx->reported = ctx->spare_reported ? ctx->spare_reported : g_ptr_array_new();
