@@ -194,7 +194,7 @@ PyObject *qiopy_adopt(PyObject *class)
 /* Before a descriptor goes that event loops watch: 0; 1 the close, or refusal, is theirs. */
 static int tell_loops(QioObject *self, bool close)
 {
-    PyObject *hook = self->polled && !self->closed ? qiopy_hook(QIO_HOOK_CLOSING) : NULL;
+    PyObject *hook = !self->closed ? qiopy_hook(QIO_HOOK_CLOSING) : NULL;
     PyObject *result;
     int theirs = qiopy_aio_closing(self, close);
 
@@ -277,7 +277,6 @@ PyObject *qiopy_channel_get_poll(QioObject *self, uint32_t condition)
         qiopy_raise(&error);
         return NULL;
     }
-    self->polled = true;
     return status == 1 ? Py_NewRef(Py_True) : Py_BuildValue("(iI)", (int)fd, (unsigned)events);
 }
 

@@ -45,7 +45,6 @@ typedef struct QioObject {
     PyObject *weakrefs;
     struct QioShell *shells;    /* a loop's or creds' functions, a watch's own: see pyloop.c */
     bool closed;                /* close() or detach() was called: nothing to warn of */
-    bool polled;                /* a channel: _get_poll() has told an event loop how to wait */
     bool lent;                  /* a channel below another, whose object warns instead */
     bool answering;             /* on_request is being asked */
     uint8_t inside;             /* a channel: QIO_READING, QIO_WRITING while a call does that */
@@ -110,8 +109,8 @@ typedef enum QioHook {
     QIO_HOOK_LISTENER,          /* the class of listeners */
     QIO_HOOK_CREDS,             /* the class of credentials */
     QIO_HOOK_CHANNEL,           /* + kind: the classes of channels */
-    /* closing(channel, close): the channel is about to be closed (or else detached) whose
-       descriptor an event loop written in Python was told of; True: left to that loop */
+    /* closing(channel, close): a channel is about to be closed (or else detached), for event loops
+       written in Python; True: left to that loop */
     QIO_HOOK_CLOSING = QIO_HOOK_CHANNEL + 16,
     QIO_HOOKS,
 } QioHook;

@@ -224,6 +224,43 @@ EXITS = {
         a.write(b'x')
         d.read(1)
     ''',
+    'tasks of asyncio that wait, in a loop that is dropped': '''
+        import asyncio, qio, qio.aio
+        loop = asyncio.new_event_loop()
+        keep = []
+        async def main():
+            a, b = map(qio.aio.AsyncChannel, qio.pair())
+            keep.extend([a, b, loop.create_task(a.read_some()), loop.create_task(b.readline())])
+            await asyncio.sleep(0)
+        loop.run_until_complete(main())
+        for task in keep[2:]:
+            task._log_destroy_pending = False
+        loop.close()
+    ''',
+    'tasks of trio that another one ends': '''
+        import trio, qio, qio.trio
+        a, b = map(qio.trio.AsyncChannel, qio.pair())
+        async def main():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(a.read_some)
+                nursery.start_soon(b.write, b"x" * 10000000)
+                await trio.testing.wait_all_tasks_blocked()
+                raise SystemExit(0)
+        import trio.testing
+        trio.run(main)
+    ''',
+    'a run of trio in a daemon thread': '''
+        import threading, trio, qio, qio.trio
+        waits = threading.Event()
+        a, b = map(qio.trio.AsyncChannel, qio.pair())
+        class Instrument(trio.abc.Instrument):
+            def before_io_wait(self, timeout):
+                waits.set()
+        def run():
+            trio.run(a.read_some, instruments=[Instrument()])
+        threading.Thread(target=run, daemon=True).start()
+        waits.wait()
+    ''',
     'a listener in a daemon thread': '''
         import qio, threading
         listener = qio.listen('tcp://127.0.0.1:0')

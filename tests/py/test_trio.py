@@ -12,6 +12,7 @@ import trio.testing
 import qio
 import qio.trio as qtrio
 from pki import PSK_USER
+from qio.testing import memory_pair
 from triorig import CLIENT, SERVER, AsyncChannel, Result, in_trio, layered, pair, settle
 
 # ---- reading and writing ----
@@ -303,6 +304,59 @@ async def test_channels_without_descriptors():
     async with AsyncChannel(qio.null()) as null:
         await null.write(b'x' * 100000)
         assert await null.read() == b''
+
+
+@in_trio
+async def test_a_channel_that_tells_of_itself():
+    """It has no descriptor: what notify() says wakes who waits."""
+    a, b = map(AsyncChannel, memory_pair(capacity=1000))
+    async with a, b, trio.open_nursery() as nursery:
+        result = Result(nursery, b.readline)
+        await settle()
+        await a.write(b'hello\n')
+        assert await result.get() == b'hello\n'
+        filling = Result(nursery, a.write, b'x' * 5000)
+        await settle()
+        assert len(await b.read_exactly(5000)) == 5000 == await filling.get()
+        result = Result(nursery, b.read_some)
+        await settle()
+        await trio.to_thread.run_sync(a.channel.write, b'from a thread')
+        assert await result.get() == b'from a thread'
+        with trio.move_on_after(0.01) as scope:
+            await b.read_some()
+        assert scope.cancelled_caught
+        result = Result(nursery, b.read_some)
+        await settle()
+        b.cancel()
+        with pytest.raises(qio.AbortedError):
+            await result.get()
+        mine = KeyError('mine')
+        result = Result(nursery, b.read_some)
+        await settle()
+        b.channel.read_error = mine
+        with pytest.raises(KeyError) as caught:
+            await result.get()
+        assert caught.value is mine
+
+
+@pytest.mark.parametrize('chunk', [None, 1, 100])
+@in_trio
+async def test_layers_over_a_channel_that_tells_of_itself(chunk):
+    a, b = map(AsyncChannel, memory_pair(chunk=chunk, capacity=2000))
+
+    async def echo():
+        async with await a.start_tls(SERVER, server=True) as tls:
+            async with await tls.websocket(server=True, mode='messages') as ws:
+                async for message in ws:
+                    await ws.send(message)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(echo)
+        async with await b.start_tls(CLIENT) as tls:
+            async with await tls.websocket(mode='messages') as ws:
+                for message in 'text', b'y' * 10000:
+                    await ws.send(message)
+                    assert await ws.recv() == message
 
 
 # ---- layers ----

@@ -9,6 +9,7 @@ handed over to it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import weakref
 from collections import deque
@@ -79,7 +80,7 @@ def home() -> Home:
 class Wait:
     """One task that waits for a channel."""
 
-    __slots__ = ("condition", "ways", "aborted", "fd", "event")
+    __slots__ = ("condition", "ways", "aborted", "fd", "event", "token")
 
     def __init__(self, condition: int) -> None:
         self.condition = condition
@@ -87,19 +88,40 @@ class Wait:
         self.aborted = False
         self.fd = -1
         self.event: Any = None
+        self.token = trio.lowlevel.current_trio_token()
 
-    def abort(self) -> None:
-        self.aborted = True
+    def is_here(self) -> bool:
+        """Whether the run of trio that it waits in is this thread's."""
+        try:
+            return trio.lowlevel.current_trio_token() is self.token
+        except RuntimeError:
+            return False
+
+    def wake(self) -> None:
+        """Let it look again; from the thread of its run."""
         if self.event is not None:
             self.event.set()
         elif self.fd >= 0:
             trio.lowlevel.notify_closing(self.fd)
 
+    def wake_soon(self) -> None:
+        """The same from any thread."""
+        if self.is_here():
+            self.wake()
+        else:
+            with contextlib.suppress(trio.RunFinishedError):
+                self.token.run_sync_soon(self.wake)
+
+    def abort(self) -> None:
+        """End it, from any thread."""
+        self.aborted = True
+        self.wake_soon()
+
     # ---- how to wait ----
 
     async def ready(self, channel: Channel) -> None:
         """Wait until a try may succeed; any number of false alarms."""
-        where = channel._get_poll(self.condition)
+        where = True if self.aborted else channel._get_poll(self.condition)
         if where is True:
             await trio.lowlevel.checkpoint()
         elif where is None:
@@ -107,7 +129,7 @@ class Wait:
         else:
             fd, events = where
             await self._by_descriptor(fd, events)
-        if self.aborted:
+        if self.aborted or (where is None and channel.closed):
             raise AbortedError("the wait was cancelled")
 
     async def by_watch(self, channel: Channel | Listener) -> None:
@@ -162,56 +184,70 @@ class Wait:
 class State:
     """Who reads and who writes a channel, by whichever AsyncChannel."""
 
-    __slots__ = ("reading", "writing", "turns", "waits", "token", "__weakref__")
+    __slots__ = ("reading", "writing", "turns", "waits", "closing", "__weakref__")
 
     def __init__(self) -> None:
         self.reading = False
         self.writing = False
-        self.turns: deque[Any] = deque()        # tasks that are to write, in order
+        self.turns: deque[tuple[Any, Any]] = deque()    # tasks that are to write, with their runs
         self.waits: set[Wait] = set()
-        self.token: Any = None                  # of the run of trio in which they wait
+        self.closing = False                    # who comes now may find a descriptor that goes
 
     async def turn(self) -> None:
         """Wait until it is this task's turn to write."""
         if not self.writing:
             self.writing = True
             return
-        task = trio.lowlevel.current_task()
-        self.turns.append(task)
+        turn = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
+        self.turns.append(turn)
 
         def abort(_: Any) -> Any:
-            self.turns.remove(task)
+            if turn not in self.turns:
+                return trio.lowlevel.Abort.FAILED       # another thread has just given it its turn
+            self.turns.remove(turn)
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def next(self) -> None:
         """The turn of the next, who finds writing as it is."""
-        if self.turns:
-            trio.lowlevel.reschedule(self.turns.popleft())
-        else:
-            self.writing = False
+        while self.turns:
+            if _resume(self.turns.popleft(), outcome.Value(None)):
+                return
+        self.writing = False
 
     def new_wait(self, condition: int) -> Wait:
         wait = Wait(condition)
         self.waits.add(wait)
-        self.token = trio.lowlevel.current_trio_token()
+        wait.aborted = self.closing
         return wait
 
     def look_again(self, channel: Channel, me: Optional[Wait]) -> None:
         """After a try on a layer, which may have decoded what another task waits for: its descriptor
         says nothing any more."""
-        for wait in self.waits:
+        for wait in list(self.waits):
             if wait is not me and wait.fd >= 0 and channel._get_poll(wait.condition) is True:
-                trio.lowlevel.notify_closing(wait.fd)
+                wait.wake_soon()
 
     def abort(self, condition: int) -> None:
         for wait in list(self.waits):
             if wait.ways & condition:
                 wait.abort()
         while condition & OUT and self.turns:
-            trio.lowlevel.reschedule(self.turns.popleft(), outcome.Error(
-                AbortedError("the wait was cancelled")))
+            _resume(self.turns.popleft(), outcome.Error(AbortedError("the wait was cancelled")))
+
+
+def _resume(turn: tuple[Any, Any], result: Any) -> bool:
+    """Go on with a task that waits for its turn, in its own run; false when that is over."""
+    task, token = turn
+    with contextlib.suppress(RuntimeError):
+        if trio.lowlevel.current_trio_token() is token:
+            trio.lowlevel.reschedule(task, result)
+            return True
+    with contextlib.suppress(trio.RunFinishedError):
+        token.run_sync_soon(trio.lowlevel.reschedule, task, result)
+        return True
+    return False
 
 
 #: The state of each channel that is in use, by its object: one that is gone takes it along.
@@ -230,22 +266,21 @@ def _closing(channel: Channel, close: bool) -> bool:
     """The channel's descriptor goes, by whoever's hand: nobody may wait for it any more.  True when
     that cannot be from this thread: a close is left to that of trio, a detach refused."""
     state: Optional[State] = _states.get(channel)
-    if state is None or not state.waits:
+    if state is None:
         return False
-    try:
-        here = trio.lowlevel.current_trio_token() is state.token
-    except RuntimeError:
-        here = False
-    if here:
-        state.abort(IN | OUT)
-        return False
-    if not close:
+    # First this, then who waits: another thread adds itself first, and then looks at this.
+    state.closing = state.closing or close
+    elsewhere = [wait for wait in state.waits if not wait.is_here()]
+    if elsewhere and not close:
         return True
-    try:
-        state.token.run_sync_soon(channel.close)
-    except trio.RunFinishedError:
-        return False
-    return True
+    for wait in elsewhere:
+        try:
+            wait.token.run_sync_soon(channel.close)
+            return True
+        except trio.RunFinishedError:
+            state.waits.discard(wait)
+    state.abort(IN | OUT)
+    return False
 
 
 _qio.set_hook(CLOSING, _closing)

@@ -21,7 +21,7 @@ from . import _qio
 from ._async import CHUNK, CLOSE_TIMEOUT, TRY, AsyncVerbs, Start, prepare_connect
 from ._trio import Told, Wait, home, state_of
 from ._types import Condition, Readable, Timeout, Value
-from .channel import Channel, CommandChannel
+from .channel import Channel
 from .conditions import IN, OUT
 from .errors import AbortedError, BusyError, ClosedError, Error
 from .listener import Listener
@@ -75,26 +75,11 @@ class AsyncChannel(AsyncVerbs, trio.abc.AsyncResource):  # type: ignore[misc]
         self._channel.close()
 
     async def aclose(self, *, timeout: Optional[float] = CLOSE_TIMEOUT) -> None:
-        """Close in order: what was written and goodbyes are sent and, of a command, its end awaited,
-        for at most so many seconds.  The other side's goodbye is not waited for.  Who reads or
+        """Close in order: what layers hold back and their goodbyes are sent and, of a command, its
+        end is awaited, for at most so many seconds; nobody's answer is waited for.  Who reads or
         writes gets AbortedError.  Closed whatever comes of it."""
-        if self._channel.closed:
-            await trio.lowlevel.checkpoint()
-            return
-        lowest: Optional[Channel] = self._channel
-        while lowest is not None and not isinstance(lowest, CommandChannel):
-            lowest = lowest.transport
-        if lowest is not None:
-            await super().aclose(timeout=timeout)
-            return
-        self._forget()
-        try:
-            with trio.move_on_after(math.inf if timeout is None else timeout), \
-                    contextlib.suppress(Error):
-                await self.flush()
-        finally:
-            with contextlib.suppress(Error):
-                self._channel.close()
+        await super().aclose(timeout=timeout)
+        await trio.lowlevel.checkpoint()
 
     # ---- what the verbs are made of ----
 
@@ -152,6 +137,10 @@ class AsyncChannel(AsyncVerbs, trio.abc.AsyncResource):  # type: ignore[misc]
     async def _task(self, start: Start) -> _qio.Task:
         task: _qio.Task = await _task(start)
         return task
+
+    async def _within(self, seconds: Optional[float], awaitable: Awaitable[Any]) -> None:
+        with trio.move_on_after(math.inf if seconds is None else seconds):
+            await awaitable
 
     def _again(self, channel: Channel) -> Self:
         return type(self)(channel)
