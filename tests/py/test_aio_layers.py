@@ -204,6 +204,22 @@ def test_random_cancellations_over_tls(loop, seed):
     run(loop, main, debug=False)
 
 
+def test_what_a_lookup_raises_is_raised_by_the_await(loop):
+    error = KeyError('mine')
+
+    def lookup(user):
+        raise error
+
+    async def main():
+        a, b = pair()
+        results = await asyncio.gather(
+            a.start_tls(qio.TLSCreds.psk(lookup=lookup, server=True), server=True),
+            b.start_tls(psk()[1]), return_exceptions=True)
+        assert results[0] is error
+        assert isinstance(results[1], qio.TLSError)
+    run(loop, main)
+
+
 # ---- WebSocket ----
 
 def test_messages(loop):
@@ -265,7 +281,7 @@ def test_a_tls_server_drops_who_speaks_no_tls(loop):
             await channel.write(await channel.readline())
 
         async with await aio.start_server(handler, 'tcp://127.0.0.1:0', tls=server_creds,
-                                          handshake_timeout=30) as server:
+                                          handshake_timeout=1) as server:
             plain = await aio.connect(server.address.replace('tls+', ''))
             silent = await aio.connect(server.address.replace('tls+', ''))
             await plain.write(b'GET / HTTP/1.0\r\n\r\n')
@@ -276,6 +292,7 @@ def test_a_tls_server_drops_who_speaks_no_tls(loop):
             with pytest.raises(ConnectionResetError):   # its request was never read
                 await plain.read()
             plain.close()
+            assert await silent.read() == b''       # dropped when its time was over
             silent.close()
     run(loop, main)
 

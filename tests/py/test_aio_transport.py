@@ -267,6 +267,36 @@ def test_streams(loop):
     run(loop, main)
 
 
+def test_over_layers(loop):
+    async def main():
+        key = bytes(range(32))
+        ends = [aio.AsyncChannel(channel) for channel in qio.pair()]
+        server = qio.TLSCreds.psk(lookup={'alice': key}.get, server=True)
+        client = qio.TLSCreds.psk(user='alice', key=key)
+        ends = await asyncio.gather(ends[0].websocket(server=True), ends[1].websocket())
+        ends = await asyncio.gather(ends[0].start_tls(server, server=True),
+                                    ends[1].start_tls(client))
+        transport, protocol = await aio.create_connection(Recorder, ends[0])
+        assert transport.get_extra_info('cipher')[1] == 'TLS1.3'
+        transport.write(b'x' * 2_000_000)
+        assert protocol.told == [('made',), ('pause',)]
+        transport.write(b'last')
+        transport.close()
+        assert await ends[1].read_exactly(2_000_004) == b'x' * 2_000_000 + b'last'
+        assert await ends[1].read() == b''
+        assert await protocol.lost() is None
+        await ends[1].aclose()
+        a, b = (aio.AsyncChannel(channel) for channel in qio.pair())
+        a, b = await asyncio.gather(a.start_tls(server, server=True), b.start_tls(client))
+        transport, protocol = await aio.create_connection(Recorder, a)
+        await b.write(b'y' * 500_000)
+        await protocol.until(lambda: len(protocol.data) == 500_000)
+        await b.send_eof()
+        assert await protocol.lost() is None
+        await b.aclose()
+    run(loop, main)
+
+
 def test_a_server_of_protocols(loop):
     class Echo(asyncio.Protocol):
         def connection_made(self, transport):

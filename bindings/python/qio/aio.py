@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _qio
 from ._async import AsyncVerbs, Start, prepare_connect
 from ._transport import Transport
-from ._types import Readable, Timeout, Value
+from ._types import Timeout, Value
 from .channel import Channel
 from .errors import AbortedError, ClosedError, Error
 from .listener import Listener
@@ -33,13 +33,19 @@ __all__ = ["AsyncChannel", "AsyncListener", "Server", "Transport", "connect", "c
            "create_server", "listen", "open_streams", "relay", "start_server"]
 
 
+def _is_callback(error: Exception) -> bool:
+    """Whether it only says that a function has raised something."""
+    return isinstance(error, Error) and error.code == _qio.QIOH_E_CALLBACK
+
+
 class _Home(_qio.Home):
     """An event loop that ours lives in; an attribute of it."""
 
-    __slots__ = ("_loop", "claimed")
+    __slots__ = ("_loop", "_raised", "_claimed")
     _loop: Loop
-    #: What functions have raised that somebody who awaits raises again.
-    claimed: list[BaseException]
+    #: What functions have raised in this dispatch, until the await claims it that it belongs to.
+    _raised: list[Exception]
+    _claimed: bool
     cancelled_error = asyncio.CancelledError
 
     def qio_loop(self) -> Loop:
@@ -50,17 +56,42 @@ class _Home(_qio.Home):
         except AttributeError:
             pass
         loop = self._loop = Loop()
-        self.claimed = []
+        self._raised = []
         self.loop.add_reader(loop.fileno(), self._dispatch)
         return loop
 
     def _dispatch(self) -> None:
+        """Call what is due.  What a function raised for which somebody waits (a filter, a lookup
+        of keys) is raised by that await; the rest is the event loop's."""
+        for _ in range(16):
+            self._claimed = False
+            try:
+                self._loop.run_once(0)
+            except Exception as error:
+                if not (self._claimed and _is_callback(error)):
+                    self._raised.append(error)
+                continue                        # the end of what it ended is due behind it
+            break
+        unclaimed, self._raised = self._raised, []
+        for failure in unclaimed:
+            self.loop.call_exception_handler(
+                {"message": "a function called by qio failed", "exception": failure})
+
+    def claim(self, task: _qio.Task) -> Exception | None:
+        """What the task failed with: the very exception of a function, if it was that.  In the
+        dispatch that the function ended status() raises it, after that it is with the others."""
         try:
-            self._loop.run_once(0)
-        except BaseException as error:
-            if error not in self.claimed:
-                raise
-            self.claimed.remove(error)
+            task.status()
+        except Exception as error:
+            if not _is_callback(error):
+                self._claimed = True
+                return error
+            for raised in self._raised:
+                if type(raised).__name__ in str(error):
+                    self._raised.remove(raised)
+                    return raised
+            return error
+        return None
 
     def _watch(self, channel: Channel | Listener, condition: int,
                fn: Callable[..., Any]) -> Watch:
@@ -80,22 +111,28 @@ def _home() -> Any:
         return home
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
+def _resolve(future: asyncio.Future[Any], result: Any = None) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(result)
 
 
-async def _task(start: Start) -> _qio.Task:
-    """Run a task of the library to its end; it is cancelled when its caller is."""
-    home = _home()
-    end = home.loop.create_future()
-
-    task = start(home.qio_loop(), lambda: _resolve(end))
+async def _until_end(task: _qio.Task, end: asyncio.Future[Exception | None]) -> None:
+    """Wait for the end of a task, which is cancelled when its caller is."""
     try:
-        await end
+        failure = await end
     except BaseException:
         task.cancel()
         raise
+    if failure is not None:
+        raise failure
+
+
+async def _task(start: Start) -> _qio.Task:
+    """Run a task of the library to its end."""
+    home = _home()
+    end = home.loop.create_future()
+    task = start(home.qio_loop(), lambda: _resolve(end, home.claim(task)))
+    await _until_end(task, end)
     return task
 
 
@@ -402,28 +439,14 @@ async def relay(a: Channel | AsyncChannel, b: Channel | AsyncChannel, *,
     ends = [end.channel if isinstance(end, AsyncChannel) else end for end in (a, b)]
     home = _home()
     end = home.loop.create_future()
-    failures: list[BaseException] = []
-
-    def claiming(direction: int, data: bytes) -> Readable | None:
-        assert filter is not None
-        try:
-            return filter(direction, data)
-        except BaseException as error:
-            failures.append(error)
-            home.claimed.append(error)
-            raise
-
-    task: Relay = home.qio_loop().relay(
-        *ends, filter=None if filter is None else claiming, idle_timeout=idle_timeout,
-        buffer=buffer, limit=limit,
-        on_done=lambda _: _resolve(end))
+    relay: Relay = home.qio_loop().relay(
+        *ends, filter=filter, idle_timeout=idle_timeout, buffer=buffer, limit=limit,
+        on_done=lambda relay: _resolve(end, home.claim(relay._task)))
     try:
-        await end
-    except BaseException:
-        task.cancel()
+        await _until_end(relay._task, end)
+    except Error as error:
+        error.counts = relay.counts
         raise
-    if failures:
-        raise failures[0]
-    counts = task.result()
+    counts = relay.result()
     assert counts is not None
     return counts
