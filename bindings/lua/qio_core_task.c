@@ -461,8 +461,8 @@ static int fetch(lua_State *L, qiol_ctx *ctx, int32_t timeout_ms, qioh_error *er
 /*
  * turn(loop, t, timeout_ms, rounds): waits for events, gives parked tasks theirs, and fills t
  * with the rest, four values each.  Returns how many are in t and how many were served.  It goes
- * up to so many rounds while they are all served here and streak[2] is nil, which tells that there
- * is something for Lua to do; a hook ends it, too, which is how Ctrl-C comes.  What an error kept
+ * up to so many rounds while each serves somebody, and Lua has nothing to do: no event is told, and
+ * streak[2], which says so, is nil; a hook ends it, too, which is how Ctrl-C comes.  What an error kept
  * it from doing is done next time.
  */
 static int task_turn(lua_State *L)
@@ -477,7 +477,7 @@ static int task_turn(lua_State *L)
     luaL_argcheck(L, timeout_ms >= -1 && timeout_ms <= INT32_MAX, 3, "milliseconds or -1 expected");
     ctx->loop = qiol_check(L, 1, QIOL_LOOP);
     do {
-        int n = 0;
+        int n = 0, before = served;
 
         if (rounds > 1 && looks < LOOKS_MAX && look(L, ctx)) {
             looks++;
@@ -499,9 +499,9 @@ static int task_turn(lua_State *L)
             }
         }
         lua_rawgeti(L, lua_upvalueindex(UP_STREAK), 2);
-        idle = lua_isnil(L, -1);
+        idle = lua_isnil(L, -1) && served > before;
         lua_settop(L, 4);
-    } while (--rounds > 0 && idle && served && !told && !lua_gethook(L));
+    } while (--rounds > 0 && idle && !told && !lua_gethook(L));
     lua_pushinteger(L, told);
     lua_pushinteger(L, served);
     return 2;

@@ -228,7 +228,7 @@ end
 local function poll(timeout_ms, rounds)
   if waiter_fn and timeout_ms ~= 0 then
     waiter_fn(core.loop_get_fd(loop), timeout_ms > 0 and timeout_ms / 1000 or nil)
-    timeout_ms = 0
+    timeout_ms, rounds = 0, 1
   end
   local batch = batches[turning] or {}
   batches[turning] = batch
