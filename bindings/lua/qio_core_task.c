@@ -461,9 +461,9 @@ static int fetch(lua_State *L, qiol_ctx *ctx, int32_t timeout_ms, qioh_error *er
 /*
  * turn(loop, t, timeout_ms, rounds): waits for events, gives parked tasks theirs, and fills t
  * with the rest, four values each.  Returns how many are in t and how many were served.  It goes
- * up to so many rounds while each serves somebody, and Lua has nothing to do: no event is told, and
- * streak[2], which says so, is nil; a hook ends it, too, which is how Ctrl-C comes.  What an error kept
- * it from doing is done next time.
+ * up to so many rounds while each serves somebody, and Lua has nothing to do: no event is told,
+ * and streak[2], which says so, is nil; a hook ends it, too, which is how Ctrl-C comes.  What an
+ * error kept it from doing is done next time.
  */
 static int task_turn(lua_State *L)
 {
