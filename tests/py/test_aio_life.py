@@ -264,7 +264,7 @@ def test_errors_and_cancellations_keep_no_memory():
     async def main():
         tracemalloc.start()
         try:
-            await some(300)                     # fills caches
+            await some(4000)                    # fills caches
             gc.collect()
             before = tracemalloc.get_traced_memory()[0]
             await some(1000)
