@@ -385,6 +385,10 @@ static void websock_finalize(Object *obj)
 {
     QIOChannelWebsock *ws = (QIOChannelWebsock *)obj;
 
+    /* A close that came from a function of the program found the lock taken. */
+    if (ws->timer_fd >= 0) {
+        sys_close(ws->timer_fd);
+    }
     qio_error_free(ws->failure);
     qio_error_free(ws->refusal);
     qio_error_free(ws->out.failure);

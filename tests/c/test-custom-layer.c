@@ -393,3 +393,60 @@ TEST(a_layer_taken_off_leaves_the_custom_channel)
     qioh_channel_unref(below);
     stack_end(&stack);
 }
+
+/* ---- closing in the middle ---- */
+
+static qioh_channel *closed_in_read;
+
+static int64_t close_layer_and_read(void *user_data, const qioh_iovec *iov, size_t niov,
+                                    uint32_t flags, qioh_fdset *fds, qioh_error *error)
+{
+    if (closed_in_read) {
+        CHECK_INT(qioh_channel_close(closed_in_read, NULL), ==, 0);
+    }
+    return QIOH_E_AGAIN;
+}
+
+static int64_t accept_all(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                          qioh_fdset *fds, qioh_error *error)
+{
+    int64_t total = 0;
+
+    for (size_t i = 0; i < niov; i++) {
+        total += (int64_t)iov[i].len;
+    }
+    return total;
+}
+
+/* The look of a watch holds the layer's lock and counts as nobody inside; what it holds open, the
+ * runner sees. */
+TEST(a_layer_closed_by_what_is_below_keeps_no_descriptor)
+{
+    const qioh_channel_ops ops = {
+        .struct_size = sizeof(ops), .readv = close_layer_and_read, .writev = accept_all,
+    };
+
+    for (int kind = 0; kind < 2; kind++) {
+        qioh_loop *loop = qioh_loop_new(NULL);
+        qioh_channel *below = qioh_channel_new_custom(NULL, &ops, NULL, NULL);
+        qioh_creds *creds = qioh_creds_new_anon(NULL, 0, NULL);
+        qioh_channel *top = kind ? qioh_channel_new_ws_client(below, NULL, NULL)
+                                 : qioh_channel_new_tls_client(below, creds, NULL, NULL);
+        qioh_watch *watch = qioh_watch_new_queued(loop, top, QIOH_IN, 1, NULL);
+        qioh_event event = { 0 };
+
+        test_note("%s", kind ? "ws" : "tls");
+        CHECK_PTR(watch, !=, NULL);
+        CHECK_INT(qioh_loop_next_events(loop, &event, 1, 0, NULL), ==, 0);
+        closed_in_read = top;
+        CHECK_INT(qioh_channel_notify(below, QIOH_IN, NULL), ==, 0);
+        qioh_loop_next_events(loop, &event, 1, 0, NULL);
+        closed_in_read = NULL;
+        qioh_watch_unref(watch);
+        CHECK_INT(qioh_channel_read(top, NULL, 0, NULL), ==, QIOH_E_CLOSED);
+        qioh_channel_unref(top);
+        qioh_channel_unref(below);
+        qioh_creds_unref(creds);
+        qioh_loop_unref(loop);
+    }
+}
