@@ -163,7 +163,6 @@ static void close_ctx(qiol_ctx **p)
         unlink_box(u);
         qiol_empty(u);
     }
-    qiol_ctx_unref(ctx);
 }
 
 void qiol_ctx_close(lua_State *L)
@@ -180,18 +179,20 @@ static int ctx_gc(lua_State *L)
     qiol_ctx **p = lua_touserdata(L, 1);
 
     /* Nobody but the collector reaches this userdata: it is in the registry only. */
-    if (p) {
+    if (p && p[1]) {
         close_ctx(p);
+        qiol_ctx_unref(p[1]);
+        p[1] = NULL;
     }
     return 0;
 }
 
 static void ctx_open(lua_State *L)
 {
-    qiol_ctx **p = lua_newuserdata(L, sizeof *p);
+    qiol_ctx **p = lua_newuserdata(L, 2 * sizeof *p);
     qiol_ctx *ctx;
 
-    *p = NULL;
+    p[0] = p[1] = NULL;
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, ctx_gc);
     lua_setfield(L, -2, "__gc");
@@ -205,7 +206,9 @@ static void ctx_open(lua_State *L)
     pthread_mutex_init(&ctx->mu, NULL);
     ctx->owner = pthread_self();
     ctx->queue_tail = &ctx->queue;
-    *p = ctx;
+    /* The first is NULL once qio is closed.  The second is the reference: what closes it may have
+     * been called from inside of it, and goes on. */
+    p[0] = p[1] = ctx;
     /* Our own Lua thread, kept alive in the registry under the context's address. */
     ctx->L = lua_newthread(L);
     qiol_rawsetp(L, ctx);

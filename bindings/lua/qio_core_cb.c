@@ -222,7 +222,9 @@ static int run_body(lua_State *L)
     lua_pushcfunction(L, call_body);
     lua_pushlightuserdata(L, c);
     if (lua_pcall(L, 1, 1, 2) != 0) {
-        report(L);
+        if (c->cb->ctx->L) {            /* else it has ended qio, whose error this is */
+            report(L);
+        }
     } else {
         c->keep = !(lua_isboolean(L, -1) && !lua_toboolean(L, -1));
     }

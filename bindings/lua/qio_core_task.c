@@ -104,6 +104,9 @@ static void run(lua_State *L, qiol_ctx *ctx, lua_State *co, int nargs)
     ctx->streak = 0;
     status = resume(co, L, nargs, &count);
     ctx->running = before;
+    if (!ctx->L) {
+        luaL_error(L, "the Lua state is closing");      /* the task has ended qio */
+    }
     if (status == LUA_YIELD && ctx->parked) {
         ctx->parked = false;
         return;

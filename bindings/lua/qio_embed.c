@@ -72,7 +72,7 @@ static void set_loaded(lua_State *L, const char *name)
     lua_pop(L, 1);
 }
 
-int luaopen_qio(lua_State *L)
+static int open_qio(lua_State *L)
 {
     lua_settop(L, 0);
     push_loaded(L, "qio.core");
@@ -98,6 +98,15 @@ int luaopen_qio(lua_State *L)
     lua_pushliteral(L, "qio");
     lua_call(L, 1, 1);
     set_loaded(L, "qio");
+    return 1;
+}
+
+/* What a program has on its stack when it calls this itself is left alone. */
+int luaopen_qio(lua_State *L)
+{
+    luaL_checkstack(L, 2, "qio");
+    lua_pushcfunction(L, open_qio);
+    lua_call(L, 0, 1);
     return 1;
 }
 

@@ -40,6 +40,18 @@ TEST(the_module_comes_without_files)
     check_nothing_lives();
 }
 
+TEST(opening_leaves_the_stack_of_a_plain_call_alone)
+{
+    lua_State *L = plain_state();
+
+    lua_pushliteral(L, "mine");
+    CHECK_INT(luaopen_qio(L), ==, 1);
+    CHECK_INT(lua_gettop(L), ==, 2);
+    CHECK_STR(lua_tostring(L, 1), "mine");
+    CHECK(lua_istable(L, 2));
+    lua_close(L);
+}
+
 TEST(a_script_may_require_what_a_program_preloads)
 {
     lua_State *L = plain_state();
@@ -413,6 +425,49 @@ TEST(the_loop_of_the_program_may_end_first_after_qio_lua_close)
     CHECK_INT(qio_lua_dispatch(L, 0), ==, -1);
     lua_close(L);
     check_nothing_lives();
+}
+
+static int close_qio(lua_State *L)
+{
+    qio_lua_close(L);
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    return 0;
+}
+
+/* By a task that is resumed, by one that reads, by a callback: what called it goes on after it. */
+TEST(a_script_may_end_qio_from_inside)
+{
+    static const char *const scripts[] = {
+        "qio.spawn(close)",
+        "qio.spawn(function() b:read() close() end) a:write 'x'",
+        "qio.spawn(function() b:read() close() b:read() end)\n"
+        "qio.spawn(function() b2:read() error 'resumed after the end' end)\n"
+        "a:write 'x' a2:write 'x'",
+        "qio.loop():add_timer(0, function() close() end)",
+        "qio.loop():watch(b, 'in', function() close() end) a:write 'x'",
+        "local ok, err = pcall(close) a = nil b = nil",
+    };
+
+    for (int hosted = 0; hosted < 2; hosted++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(scripts); i++) {
+            qioh_loop *loop = hosted ? qioh_loop_new(NULL) : NULL;
+            lua_State *L = new_state(loop, 0);
+            int turns = 0;
+
+            test_note("%s, script %zu", hosted ? "hosted" : "alone", i);
+            lua_pushcfunction(L, close_qio);
+            lua_setglobal(L, "close");
+            run(L, "qio = require 'qio' a, b = qio.pair() a2, b2 = qio.pair()");
+            run(L, scripts[i]);
+            while (turns++ < 10 && qio_lua_dispatch(L, 0) >= 0) {
+            }
+            CHECK_INT(turns, <, 10);
+            CHECK_STR_HAS(lua_tostring(L, -1), "closing");
+            lua_close(L);
+            qioh_loop_unref(loop);
+            check_nothing_lives();
+        }
+    }
 }
 
 TEST(the_loop_of_the_program_may_end_before_the_state)

@@ -75,7 +75,8 @@ void qio_lua_set_owner(lua_State *L);
 
 /** qio_lua_close: ends qio in the state as lua_close() does, earlier: for a program whose loop or
  * channels do not outlive the state.  Every handle of the script is given up, no callback comes
- * any more, tasks stay where they are; a call of the script raises.  A second time does nothing. */
+ * any more, tasks stay where they are; a call of the script raises, and so does the turn of the
+ * loop if this comes from inside of a task or callback.  A second time does nothing. */
 void qio_lua_close(lua_State *L);
 
 #ifdef __cplusplus
