@@ -131,16 +131,21 @@ static void read_ahead(AbiCustom *custom)
 {
     bool passes = qio_channel_has_feature(&custom->parent, QIO_CHANNEL_FEATURE_FD_PASS);
     AbiStage *stage = &custom->stage;
-    uint8_t *bytes = g_steal_pointer(&stage->bytes);
-    struct iovec iov = { .iov_base = bytes, .iov_len = STAGE_SIZE };
+    struct iovec iov = { .iov_len = STAGE_SIZE };
     Error *err = NULL;
+    uint8_t *bytes;
     size_t nfds = 0;
     int *fds = NULL;
     ssize_t n;
 
+    /* A close by another thread may be dropping it. */
+    pthread_mutex_lock(&custom->lock);
+    bytes = g_steal_pointer(&stage->bytes);
+    pthread_mutex_unlock(&custom->lock);
     if (!bytes) {
-        iov.iov_base = bytes = g_malloc(STAGE_SIZE);
+        bytes = g_malloc(STAGE_SIZE);
     }
+    iov.iov_base = bytes;
     n = read_once(custom, &iov, 1, passes ? &fds : NULL, passes ? &nfds : NULL, &err);
     pthread_mutex_lock(&custom->lock);
     stage->bytes = bytes;

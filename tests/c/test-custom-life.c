@@ -187,3 +187,52 @@ TEST(an_op_may_end_other_channels)
     qioh_channel_unref(channel);
     CHECK_INT(killer.releases, ==, 1);
 }
+
+/* ---- a look that a close overtakes ---- */
+
+static int64_t read_nothing(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                            qioh_fdset *fds, qioh_error *error)
+{
+    return QIOH_E_AGAIN;
+}
+
+typedef struct Turner {
+    qioh_loop *loop;
+    _Atomic bool done;
+} Turner;
+
+static void *turn_the_loop(void *opaque)
+{
+    Turner *turner = opaque;
+    qioh_event event = { 0 };
+
+    while (!turner->done) {
+        qioh_loop_next_events(turner->loop, &event, 1, 0, NULL);
+    }
+    return NULL;
+}
+
+/* What a look has read into is taken away by the close under its lock only. */
+TEST(a_close_meets_the_look_of_a_loop)
+{
+    qioh_channel_ops ops = { .struct_size = sizeof(ops), .readv = read_nothing };
+    Turner turner = { .loop = qioh_loop_new(NULL) };
+    pthread_t thread;
+
+    CHECK_INT(pthread_create(&thread, NULL, turn_the_loop, &turner), ==, 0);
+    for (int i = 0; i < 500; i++) {
+        qioh_channel *channel = qioh_channel_new_custom(NULL, &ops, NULL, NULL);
+        qioh_watch *watch = qioh_watch_new_queued(turner.loop, channel, QIOH_IN, 1, NULL);
+
+        for (int k = 0; k < i % 7; k++) {
+            qioh_channel_notify(channel, QIOH_IN, NULL);
+            sched_yield();
+        }
+        CHECK_INT(qioh_channel_close(channel, NULL), ==, 0);
+        qioh_watch_unref(watch);
+        qioh_channel_unref(channel);
+    }
+    turner.done = true;
+    pthread_join(thread, NULL);
+    qioh_loop_unref(turner.loop);
+}
