@@ -35,7 +35,7 @@ NUMBERS = {
 }
 SMALL = [0, 1, 2, 3, 4, 5, 7, 8, 16, 31, 32, 253, 1000, 2**31 - 1, 2**32 - 1]
 TEXTS = {
-    'uri': [b'null:', b'buffer:', b'unix:', b'unix:/nowhere', b'abstract:abi-random',
+    'uri': [b'null:', b'buffer:', b'unix:', b'unix:/proc/nowhere', b'abstract:abi-random',
             b'tcp://127.0.0.1:0', b'tcp://127.0.0.1:1', b'tcp://[::1]:0', b'fd:1000000', b'exec:x',
             b'file:/dev/null?mode=rw', b'file:/no\x01thing', b'tcp://\xff:1', b'', b'%s%n:', b'x' * 5000,
             b'tls+tcp://a:1', b'tls+unix:', b'tls+unix:?tls-anon=on', b'tls+abstract:abi-random',
