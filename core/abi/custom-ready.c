@@ -112,22 +112,49 @@ static void end_reading(AbiCustom *custom)
     }
 }
 
+/* Around an op that transfers: clears the bit, and sets it unless the op said "would block", in
+ * which case whoever looked meanwhile has to look again. */
+static void begin_transfer(AbiCustom *custom, GIOCondition way)
+{
+    atomic_fetch_and(&custom->maybe, ~(uint32_t)way);
+}
+
+static void end_transfer(AbiCustom *custom, GIOCondition way, ssize_t n)
+{
+    if (n == QIO_CHANNEL_ERR_BLOCK) {
+        return;
+    }
+    atomic_fetch_or(&custom->maybe, (uint32_t)way);
+    if (G_UNLIKELY(atomic_load(&custom->missed) & way) &&
+        (atomic_fetch_and(&custom->missed, ~(uint32_t)way) & way)) {
+        qio_channel_notify(&custom->parent, way);
+    }
+}
+
+/* Whether the bit is set; when not, whoever sets it knows that somebody asked. */
+static bool may_transfer(AbiCustom *custom, GIOCondition way)
+{
+    if (atomic_load(&custom->maybe) & way) {
+        return true;
+    }
+    atomic_fetch_or(&custom->missed, (uint32_t)way);
+    return (atomic_load(&custom->maybe) & way) != 0;
+}
+
 /* The op readv, and what its answer means for the bit. */
 static ssize_t read_once(AbiCustom *custom, const struct iovec *iov, size_t niov, int **fds,
                          size_t *nfds, Error **errp)
 {
     ssize_t n;
 
-    atomic_fetch_and(&custom->maybe, ~(uint32_t)G_IO_IN);
+    begin_transfer(custom, G_IO_IN);
     n = abi_custom_call_readv(custom, iov, niov, fds, nfds, errp);
-    if (n != QIO_CHANNEL_ERR_BLOCK) {
-        atomic_fetch_or(&custom->maybe, G_IO_IN);
-    }
+    end_transfer(custom, G_IO_IN, n);
     return n;
 }
 
-/* Reads into the stage, by whoever has claimed reading. */
-static void read_ahead(AbiCustom *custom)
+/* Reads into the stage, by whoever has claimed reading.  Returns: whether a read is answered. */
+static bool read_ahead(AbiCustom *custom)
 {
     bool passes = qio_channel_has_feature(&custom->parent, QIO_CHANNEL_FEATURE_FD_PASS);
     AbiStage *stage = &custom->stage;
@@ -157,23 +184,28 @@ static void read_ahead(AbiCustom *custom)
     stage->error = err;
     atomic_store(&custom->staged, n != QIO_CHANNEL_ERR_BLOCK);
     pthread_mutex_unlock(&custom->lock);
+    return n != QIO_CHANNEL_ERR_BLOCK;
 }
 
 /* Whether a read would be answered, found out by reading. */
 static bool look_for_input(AbiCustom *custom)
 {
+    bool there;
+
     /* Who can seek could not undo it, and has no end that it would wait for. */
-    if (!(atomic_load(&custom->maybe) & G_IO_IN) || custom->ops.seek) {
-        return (atomic_load(&custom->maybe) & G_IO_IN) != 0;
+    if (!may_transfer(custom, G_IO_IN)) {
+        return false;
+    }
+    if (custom->ops.seek) {
+        return true;
     }
     if (!claim_reading(custom)) {
         return false;
     }
-    if (!atomic_load(&custom->staged)) {
-        read_ahead(custom);
-    }
+    /* A reader may have it by now; who looked looks again then, as there may be more. */
+    there = atomic_load(&custom->staged) || read_ahead(custom);
     end_reading(custom);
-    return atomic_load(&custom->staged);
+    return there;
 }
 
 /* ---- transfers ---- */
@@ -221,11 +253,9 @@ ssize_t abi_custom_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov,
     if (give_owed(custom, errp)) {
         return -1;
     }
-    atomic_fetch_and(&custom->maybe, ~(uint32_t)G_IO_OUT);
+    begin_transfer(custom, G_IO_OUT);
     n = abi_custom_call_writev(custom, iov, niov, fds, nfds, errp);
-    if (n != QIO_CHANNEL_ERR_BLOCK) {
-        atomic_fetch_or(&custom->maybe, G_IO_OUT);
-    }
+    end_transfer(custom, G_IO_OUT, n);
     return n;
 }
 
@@ -294,8 +324,7 @@ static GIOCondition ready_now(AbiCustom *custom, GIOCondition way)
         int found;
 
         if (how == ABI_POLL_NOTIFY) {
-            return way == G_IO_IN ? (look_for_input(custom) ? G_IO_IN : 0)
-                                  : (GIOCondition)(atomic_load(&custom->maybe) & way);
+            return (way == G_IO_IN ? look_for_input(custom) : may_transfer(custom, way)) ? way : 0;
         }
         if (how != ABI_POLL_FD) {
             return way;
@@ -389,5 +418,6 @@ void abi_custom_notify(AbiCustom *custom, GIOCondition condition)
         ways = G_IO_IN | G_IO_OUT;
     }
     atomic_fetch_or(&custom->maybe, (uint32_t)ways);
+    atomic_fetch_and(&custom->missed, ~(uint32_t)ways);
     qio_channel_notify(&custom->parent, ways);
 }

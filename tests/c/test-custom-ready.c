@@ -396,3 +396,115 @@ TEST(a_coroutine_waits_for_a_custom_channel)
         custom_pair_end(&pair);
     }
 }
+
+/* ---- a look while an op runs ---- */
+
+typedef struct Watched {
+    qioh_loop *loop;
+    int told;                   /* by a look from inside of the op */
+} Watched;
+
+static int64_t look_from_inside(void *user_data)
+{
+    Watched *watched = user_data;
+    qioh_event event = { 0 };
+
+    watched->told += qioh_loop_next_events(watched->loop, &event, 1, 0, NULL);
+    return 1;
+}
+
+static int64_t watched_readv(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                             qioh_fdset *fds, qioh_error *error)
+{
+    return look_from_inside(user_data);
+}
+
+static int64_t watched_writev(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                              qioh_fdset *fds, qioh_error *error)
+{
+    return look_from_inside(user_data);
+}
+
+/* The look is told "not ready" for the op's sake; nobody else can wake it. */
+TEST(who_looks_while_an_op_runs_looks_again)
+{
+    const qioh_channel_ops ops = { .struct_size = sizeof(ops), .readv = watched_readv,
+                                   .writev = watched_writev };
+    static const uint32_t ways[] = { QIOH_IN, QIOH_OUT };
+
+    for (int i = 0; i < 2; i++) {
+        Watched watched = { .loop = qioh_loop_new(NULL) };
+        qioh_channel *channel = qioh_channel_new_custom(NULL, &ops, &watched, NULL);
+        qioh_watch *watch = qioh_watch_new_queued(watched.loop, channel, ways[i], 1, NULL);
+        qioh_event event = { 0 };
+        char buf[1] = "";
+
+        test_note("%s", i ? "out" : "in");
+        CHECK_INT(i ? qioh_channel_try_write(channel, buf, 1, NULL)
+                    : qioh_channel_try_read(channel, buf, 1, NULL), ==, 1);
+        CHECK_INT(watched.told, ==, 0);
+        watched.told = 0;
+        qioh_loop_next_events(watched.loop, &event, 1, 0, NULL);
+        CHECK_INT(event.condition, ==, ways[i]);
+        qioh_watch_unref(watch);
+        qioh_channel_unref(channel);
+        qioh_loop_unref(watched.loop);
+    }
+}
+
+/* ---- two that take turns ---- */
+
+static int64_t endless_readv(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                             qioh_fdset *fds, qioh_error *error)
+{
+    memset(iov[0].base, 'x', 1);
+    return 1;
+}
+
+typedef struct Looker {
+    qioh_loop *loop;
+    _Atomic int events;
+    _Atomic bool done;
+} Looker;
+
+static void *look_on(void *opaque)
+{
+    Looker *looker = opaque;
+    qioh_event event = { 0 };
+
+    while (!looker->done) {
+        if (qioh_loop_next_events(looker->loop, &event, 1, -1, NULL) == 1) {
+            looker->events++;
+        }
+    }
+    return NULL;
+}
+
+/* What a look has read may be gone to a reader when it comes to tell; there is more. */
+TEST(a_reader_takes_nothing_from_who_looks)
+{
+    qioh_channel_ops ops = { .struct_size = sizeof(ops), .readv = endless_readv };
+    qioh_channel *channel = qioh_channel_new_custom(NULL, &ops, NULL, NULL);
+    Looker looker = { .loop = qioh_loop_new(NULL) };
+    qioh_watch *watch = qioh_watch_new_queued(looker.loop, channel, QIOH_IN, 1, NULL);
+    pthread_t thread;
+    char buf[1];
+
+    CHECK_INT(pthread_create(&thread, NULL, look_on, &looker), ==, 0);
+    for (int round = 0; round < 2000; round++) {
+        int before;
+
+        for (int i = 0; i < 20; i++) {
+            qioh_channel_try_read(channel, buf, 1, NULL);
+        }
+        before = looker.events;
+        while (looker.events == before) {
+            sched_yield();
+        }
+    }
+    looker.done = true;
+    pthread_join(thread, NULL);
+    qioh_watch_unref(watch);
+    qioh_loop_unref(looker.loop);
+    qioh_channel_unref(channel);
+}
