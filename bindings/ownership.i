@@ -26,11 +26,13 @@
 %newobject qioh_listener_accept;
 %delobject qioh_listener_unref;
 %newobject qioh_task_start_open_uri;
+%newobject qioh_task_start_listen_uri;
 %newobject qioh_task_start_handshake;
 %newobject qioh_task_start_close;
 %newobject qioh_task_start_wait_exit;
 %newobject qioh_task_start_relay;
 %newobject qioh_task_take_channel;
+%newobject qioh_task_take_listener;
 %delobject qioh_task_unref;
 %newobject qioh_loop_new;
 %delobject qioh_loop_unref;

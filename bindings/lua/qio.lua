@@ -66,8 +66,16 @@ function qio.listen(uri, options)
   check.text(uri, 1, "listen")
   uri = layer.with_tls(uri, options)
   local keys, on_request = layer.take_on_request(options, "listen")
-  local listener, msg, code = retry(core.listener_open_uri, uri,
-                                    make_options(keys, 2, "listen"))
+  keys = make_options(keys, 2, "listen")
+  local listener, msg, code
+  if sched.can_suspend() then
+    listener, msg, code = sched.operate("listening", function(loop, cookie)
+      return core.task_start_listen_uri(uri, keys, loop, cookie)
+    end)
+    if listener then listener, msg, code = core.task_take_listener(listener) end
+  else
+    listener, msg, code = retry(core.listener_open_uri, uri, keys)
+  end
   if not listener then return nil, msg, code end
   layer.answer_with(listener, on_request)
   return listener

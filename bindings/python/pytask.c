@@ -91,6 +91,15 @@ PyObject *qiopy_loop_open(QioObject *self, const char *uri, qioh_options *option
                           fn, NULL, &error);
 }
 
+PyObject *qiopy_loop_listen(QioObject *self, const char *uri, qioh_options *options, PyObject *fn)
+{
+    qioh_error error;
+
+    qiopy_error_init(&error);
+    return qiopy_task_new(self, qioh_task_start_listen_uri(uri, options, self->h.loop, 0, &error),
+                          fn, NULL, &error);
+}
+
 PyObject *qiopy_loop_handshake(QioObject *self, PyObject *channel, int32_t ms, PyObject *fn)
 {
     QioObject *object = qiopy_unwrap(channel, QIO_TYPE_CHANNEL, "channel");
@@ -176,6 +185,20 @@ static PyObject *task_take_channel(PyObject *object, PyObject *unused)
     return qiopy_wrap_channel(channel, true);
 }
 
+static PyObject *task_take_listener(PyObject *object, PyObject *unused)
+{
+    qioh_listener *listener;
+    qioh_error error;
+
+    qiopy_error_init(&error);
+    listener = qioh_task_take_listener(((TaskObject *)object)->task, &error);
+    if (!listener) {
+        qiopy_raise(&error);
+        return NULL;
+    }
+    return qiopy_wrap_listener(listener);
+}
+
 static PyObject *task_done(PyObject *object, PyObject *unused)
 {
     return PyBool_FromLong(qioh_task_status(((TaskObject *)object)->task, NULL) !=
@@ -223,6 +246,8 @@ static PyMethodDef task_methods[] = {
     {"status", task_status, METH_NOARGS, PyDoc_STR("status($self, /)\n--\n\n")},
     {"take_channel", task_take_channel, METH_NOARGS,
      PyDoc_STR("take_channel($self, /)\n--\n\n")},
+    {"take_listener", task_take_listener, METH_NOARGS,
+     PyDoc_STR("take_listener($self, /)\n--\n\n")},
     {NULL},
 };
 

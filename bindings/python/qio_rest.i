@@ -45,6 +45,7 @@
            "Call fn() once in the next turn.  Any thread.")
 %method(qioh_loop, x_relay, _relay, "($self, a, b, options, filter, fn, /)", "")
 %method(qioh_loop, x_open, _open, "($self, uri, options, fn, /)", "")
+%method(qioh_loop, x_listen, _listen, "($self, uri, options, fn, /)", "")
 %method(qioh_loop, x_handshake, _handshake, "($self, channel, ms, fn, /)", "")
 %method(qioh_loop, x_close_channel, _close_channel, "($self, channel, ms, fn, /)", "")
 %method(qioh_loop, x_wait_exit, _wait_exit, "($self, channel, fn, /)", "")
@@ -70,6 +71,8 @@
     return qiopy_loop_relay(SELF, a, b, options, filter, fn); }
   PyObject *x_open(QioObject *SELF, const char *uri, qioh_options *options, PyObject *fn) {
     return qiopy_loop_open(SELF, uri, options, fn); }
+  PyObject *x_listen(QioObject *SELF, const char *uri, qioh_options *options, PyObject *fn) {
+    return qiopy_loop_listen(SELF, uri, options, fn); }
   PyObject *x_handshake(QioObject *SELF, PyObject *channel, int32_t ms, PyObject *fn) {
     return qiopy_loop_handshake(SELF, channel, ms, fn); }
   PyObject *x_close_channel(QioObject *SELF, PyObject *channel, int32_t ms, PyObject *fn) {

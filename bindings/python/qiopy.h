@@ -471,6 +471,7 @@ int qiopy_task_init(PyObject *dict);
 PyObject *qiopy_task_new(QioObject *loop, qioh_task *task, PyObject *fn, PyObject *keeps,
                          const qioh_error *error);
 PyObject *qiopy_loop_open(QioObject *self, const char *uri, qioh_options *options, PyObject *fn);
+PyObject *qiopy_loop_listen(QioObject *self, const char *uri, qioh_options *options, PyObject *fn);
 PyObject *qiopy_loop_handshake(QioObject *self, PyObject *channel, int32_t ms, PyObject *fn);
 PyObject *qiopy_loop_close_channel(QioObject *self, PyObject *channel, int32_t ms, PyObject *fn);
 PyObject *qiopy_loop_wait_exit(QioObject *self, PyObject *channel, PyObject *fn);

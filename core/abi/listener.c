@@ -5,18 +5,27 @@
  * Owns: the handles of listeners; the object behind one is a QIONetListener.  Addresses stay
  * readable after close.
  */
+#include "abi/listener.h"
 #include "abi/channel.h"
 #include "abi/kind.h"
 #include "abi/options.h"
 
 #include <string.h>
-#include <qio/net-listener.h>
 #include "net/net-priv.h"
+
+qioh_listener *abi_listener_wrap(QIONetListener *object, qioh_error *error)
+{
+    qioh_listener *listener = abi_handle_new(QIOH_KIND_LISTENER, object, 1, error);
+
+    if (!listener) {
+        g_object_unref(object);
+    }
+    return listener;
+}
 
 qioh_listener *qioh_listener_open_uri(const char *uri, qioh_options *options, qioh_error *error)
 {
     QIONetListener *object = NULL;
-    qioh_listener *listener;
     QIOOptions *settings;
     Error *err = NULL;
 
@@ -33,11 +42,7 @@ qioh_listener *qioh_listener_open_uri(const char *uri, qioh_options *options, qi
         abi_take_error(error, err);
         return NULL;
     }
-    listener = abi_handle_new(QIOH_KIND_LISTENER, object, 1, error);
-    if (!listener) {
-        g_object_unref(object);
-    }
-    return listener;
+    return abi_listener_wrap(object, error);
 }
 
 void qioh_listener_unref(qioh_listener *listener)

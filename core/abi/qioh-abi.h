@@ -610,6 +610,9 @@ void qioh_listener_unref(qioh_listener *listener);
    channel is for take_channel; a URI that is wrong fails the task */
 qioh_task *qioh_task_start_open_uri(const char *uri, qioh_options *options, qioh_loop *loop,
                                     uint64_t cookie, qioh_error *error);
+/* as listener_open_uri, in the same way; its listener is for take_listener */
+qioh_task *qioh_task_start_listen_uri(const char *uri, qioh_options *options, qioh_loop *loop,
+                                      uint64_t cookie, qioh_error *error);
 /* as channel_handshake; its status may be 1 */
 qioh_task *qioh_task_start_handshake(qioh_channel *channel, int32_t timeout_ms,
                                      qioh_loop *loop, uint64_t cookie, qioh_error *error);
@@ -656,6 +659,8 @@ qioh_status qioh_task_get_error(qioh_task *task, qioh_error *out, qioh_error *er
 /* what it opened, once: NULL is TIMEOUT while it runs, its failure, BUSY when it was taken,
    NOTSUP for a task that opens nothing */
 qioh_channel *qioh_task_take_channel(qioh_task *task, qioh_error *error);
+/* the same of start_listen_uri; NOTSUP for every other task */
+qioh_listener *qioh_task_take_listener(qioh_task *task, qioh_error *error);
 /* gives the handle up; the task goes on */
 void qioh_task_unref(qioh_task *task);
 

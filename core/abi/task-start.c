@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * abi/task-start.c: operations: opening, handshake, orderly close, the end of a command.
+ * abi/task-start.c: operations: opening, listening, handshake, orderly close, the end of a command.
  *
  * Owns nothing.  Rule: those on a channel only pin it; the operation holds its own reference, and
  * closing the channel ends what needs it open.  Any thread.
@@ -10,10 +10,14 @@
 #include "abi/options.h"
 #include "abi/release.h"
 #include "abi/task.h"
+#include <qio/net-listener.h>
 #include <qio/uri.h>
 
-static qioh_task *open_in(AbiLoop *loop, const char *uri, qioh_options *options, uint64_t cookie,
-                          qioh_error *error)
+typedef QIOTask *(*OpenFunc)(const char *uri, const QIOOptions *options, AioContext *ctx,
+                             QIOTaskFunc func, gpointer opaque, GDestroyNotify destroy);
+
+static qioh_task *open_in(AbiLoop *loop, const char *uri, qioh_options *options, OpenFunc func,
+                          AbiTaskGives gives, uint64_t cookie, qioh_error *error)
 {
     QIOOptions *settings;
     QIOTask *task;
@@ -21,13 +25,14 @@ static qioh_task *open_in(AbiLoop *loop, const char *uri, qioh_options *options,
     if (abi_options_copy(options, &settings, error) < 0) {
         return NULL;
     }
-    task = qio_channel_open_uri_task(uri, settings, loop->ctx, NULL, NULL, NULL);
+    task = func(uri, settings, loop->ctx, NULL, NULL, NULL);
     qio_options_free(settings);
-    return abi_task_new(task, ABI_TASK_CHANNEL, loop, cookie, error);
+    return abi_task_new(task, gives, loop, cookie, error);
 }
 
-qioh_task *qioh_task_start_open_uri(const char *uri, qioh_options *options, qioh_loop *loop,
-                                    uint64_t cookie, qioh_error *error)
+static qioh_task *start_open(const char *uri, qioh_options *options, OpenFunc func,
+                             AbiTaskGives gives, qioh_loop *loop, uint64_t cookie,
+                             qioh_error *error)
 {
     qioh_task *task = NULL;
     AbiLoop *object;
@@ -35,7 +40,7 @@ qioh_task *qioh_task_start_open_uri(const char *uri, qioh_options *options, qioh
     abi_scope_enter();
     if (abi_loop_pin(loop, &object, error) == 0) {
         if (uri) {
-            task = open_in(object, uri, options, cookie, error);
+            task = open_in(object, uri, options, func, gives, cookie, error);
         } else {
             abi_fail(error, QIOH_E_INVAL, "uri is NULL");
         }
@@ -43,6 +48,20 @@ qioh_task *qioh_task_start_open_uri(const char *uri, qioh_options *options, qioh
     }
     abi_scope_leave();
     return task;
+}
+
+qioh_task *qioh_task_start_open_uri(const char *uri, qioh_options *options, qioh_loop *loop,
+                                    uint64_t cookie, qioh_error *error)
+{
+    return start_open(uri, options, qio_channel_open_uri_task, ABI_TASK_CHANNEL, loop, cookie,
+                      error);
+}
+
+qioh_task *qioh_task_start_listen_uri(const char *uri, qioh_options *options, qioh_loop *loop,
+                                      uint64_t cookie, qioh_error *error)
+{
+    return start_open(uri, options, qio_net_listener_open_uri_task, ABI_TASK_LISTENER, loop,
+                      cookie, error);
 }
 
 /* ---- on a channel ---- */

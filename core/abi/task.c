@@ -11,6 +11,7 @@
 #include "abi/channel.h"
 #include "abi/event.h"
 #include "abi/kind.h"
+#include "abi/listener.h"
 #include "abi/release.h"
 #include "task/task-priv.h"
 
@@ -299,14 +300,15 @@ qioh_status qioh_task_get_error(qioh_task *task, qioh_error *out, qioh_error *er
     return status < 0 && status != QIOH_E_AGAIN;
 }
 
-/* The channel of a pinned task, or NULL. */
-static QIOChannel *take_channel(AbiTask *task, qioh_error *error)
+/* The channel or listener of a pinned task, or NULL. */
+static void *take_result(AbiTask *task, AbiTaskGives gives, qioh_error *error)
 {
+    const char *what = gives == ABI_TASK_CHANNEL ? "channel" : "listener";
     int32_t status = result_of(task, error);
-    QIOChannel *ioc;
+    void *object;
 
-    if (task->gives != ABI_TASK_CHANNEL) {
-        abi_fail(error, QIOH_E_NOTSUP, "task: an operation of this kind gives no channel");
+    if (task->gives != gives) {
+        abi_fail(error, QIOH_E_NOTSUP, "task: an operation of this kind gives no %s", what);
         return NULL;
     }
     if (status == QIOH_E_AGAIN) {
@@ -315,22 +317,36 @@ static QIOChannel *take_channel(AbiTask *task, qioh_error *error)
     if (status < 0) {
         return NULL;
     }
-    ioc = qio_task_take_result(task->task);
-    if (!ioc) {
-        abi_fail(error, QIOH_E_BUSY, "task: its channel was taken already");
+    object = qio_task_take_result(task->task);
+    if (!object) {
+        abi_fail(error, QIOH_E_BUSY, "task: its %s was taken already", what);
     }
-    return ioc;
+    return object;
 }
 
-qioh_channel *qioh_task_take_channel(qioh_task *task, qioh_error *error)
+static void *take(qioh_task *task, AbiTaskGives gives, qioh_error *error)
 {
     AbiTask *object;
-    QIOChannel *ioc;
+    void *result;
 
     if (task_pin(task, &object, error) < 0) {
         return NULL;
     }
-    ioc = take_channel(object, error);
+    result = take_result(object, gives, error);
     abi_unpin(task);
+    return result;
+}
+
+qioh_channel *qioh_task_take_channel(qioh_task *task, qioh_error *error)
+{
+    QIOChannel *ioc = take(task, ABI_TASK_CHANNEL, error);
+
     return ioc ? abi_channel_wrap(ioc, NULL, error) : NULL;
+}
+
+qioh_listener *qioh_task_take_listener(qioh_task *task, qioh_error *error)
+{
+    QIONetListener *listener = take(task, ABI_TASK_LISTENER, error);
+
+    return listener ? abi_listener_wrap(listener, error) : NULL;
 }

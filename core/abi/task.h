@@ -18,6 +18,7 @@ typedef enum AbiTaskGives {
     ABI_TASK_NOTHING,
     ABI_TASK_NUMBER,            /* its status; it completes with GINT_TO_POINTER(number) */
     ABI_TASK_CHANNEL,           /* for qioh_task_take_channel(); it completes with a QIOChannel */
+    ABI_TASK_LISTENER,          /* for qioh_task_take_listener(); with a QIONetListener */
 } AbiTaskGives;
 
 /*

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include "net/layers.h"
+#include "net/listen.h"
 
 /* How long accepting pauses when descriptors have run out: longer each time, and always well
  * under the second within which it has to go on. */
@@ -51,6 +52,14 @@ struct QIONetListener {
 };
 
 /* ---- listener.c ---- */
+
+/* A listener with the name and the layers of a URI, and no socket yet; NULL with an error. */
+QIONetListener *qio_listener_new_for_uri(const QIOUri *uri, Error **errp);
+/* How to listen by a URI's options, not interruptible; borrows them. */
+void qio_listener_how(QIOListenHow *how, const QIOOptions *options);
+/* Gives it the sockets of an address.  Returns: 0, or -1 */
+int qio_listener_open_address(QIONetListener *listener, const QIOAddress *addr,
+                              const QIOListenHow *how, Error **errp);
 
 /* qio_net_listener_accept() for a listener that may have layers: the socket below them. */
 QIOChannelSocket *qio_listener_accept_socket(QIONetListener *listener, int timeout_ms,

@@ -229,8 +229,8 @@ int qio_net_listener_add(QIONetListener *listener, QIOChannelSocket *sioc, Error
     return 0;
 }
 
-static int open_address(QIONetListener *listener, const QIOAddress *addr,
-                        const QIOListenHow *how, Error **errp)
+int qio_listener_open_address(QIONetListener *listener, const QIOAddress *addr,
+                              const QIOListenHow *how, Error **errp)
 {
     GPtrArray *made = qio_address_listen(addr, how, errp);
     int ret = made != NULL ? 0 : -1;
@@ -249,34 +249,56 @@ int qio_net_listener_open_sync(QIONetListener *listener, const QIOAddress *addr,
 {
     QIOListenHow how = { .backlog = backlog, .deadline_ns = QIO_NEVER };
 
-    return open_address(listener, addr, &how, errp);
+    return qio_listener_open_address(listener, addr, &how, errp);
 }
 
-static int open_uri(QIONetListener *listener, const QIOUri *uri, bool interruptible,
-                    Error **errp)
+QIONetListener *qio_listener_new_for_uri(const QIOUri *uri, Error **errp)
 {
-    const QIOOptions *options = uri->options;
-    QIOListenHow how = {
-        .backlog = (int)qio_options_get_int(options, "backlog", SOMAXCONN),
-        .options = options,
-        .deadline_ns = sys_deadline_ns(qio_options_get_ms(options, "timeout",
-                                                          QIO_OPEN_TIMEOUT_MS)),
-        .interruptible = interruptible,
-    };
+    QIOLayers *layers = NULL;
+    QIONetListener *listener;
 
     if (uri->address == NULL) {
         qio_error_set(errp, QIO_ERROR_INVAL, "%s: cannot be listened on",
                       qio_scheme_name(uri->scheme));
-        return -1;
+        return NULL;
     }
     if (uri->layer_count > 0) {
-        listener->layers = qio_layers_new(uri, true, errp);
-        if (listener->layers == NULL) {
-            return -1;
+        layers = qio_layers_new(uri, true, errp);
+        if (layers == NULL) {
+            return NULL;
         }
     }
-    qio_net_listener_set_name(listener, qio_options_get_str(options, "name", NULL));
-    return open_address(listener, uri->address, &how, errp);
+    listener = qio_net_listener_new();
+    listener->layers = layers;
+    qio_net_listener_set_name(listener, qio_options_get_str(uri->options, "name", NULL));
+    return listener;
+}
+
+void qio_listener_how(QIOListenHow *how, const QIOOptions *options)
+{
+    *how = (QIOListenHow){
+        .backlog = (int)qio_options_get_int(options, "backlog", SOMAXCONN),
+        .options = options,
+        .deadline_ns = sys_deadline_ns(qio_options_get_ms(options, "timeout",
+                                                          QIO_OPEN_TIMEOUT_MS)),
+    };
+}
+
+static QIONetListener *open_uri(const QIOUri *uri, bool interruptible, Error **errp)
+{
+    QIONetListener *listener = qio_listener_new_for_uri(uri, errp);
+    QIOListenHow how;
+
+    if (listener == NULL) {
+        return NULL;
+    }
+    qio_listener_how(&how, uri->options);
+    how.interruptible = interruptible;
+    if (qio_listener_open_address(listener, uri->address, &how, errp) < 0) {
+        qio_object_unref(listener);
+        return NULL;
+    }
+    return listener;
 }
 
 QIONetListener *qio_net_listener_open_uri_full(const char *text, const QIOOptions *options,
@@ -288,11 +310,7 @@ QIONetListener *qio_net_listener_open_uri_full(const char *text, const QIOOption
     if (uri == NULL) {
         return NULL;
     }
-    listener = qio_net_listener_new();
-    if (open_uri(listener, uri, interruptible, errp) < 0) {
-        qio_object_unref(listener);
-        listener = NULL;
-    }
+    listener = open_uri(uri, interruptible, errp);
     qio_uri_free(uri);
     return listener;
 }

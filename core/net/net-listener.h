@@ -46,6 +46,12 @@ QIONetListener *qio_net_listener_open_uri(const char *uri, const QIOOptions *opt
                                           Error **errp);
 QIONetListener *qio_net_listener_open_uri_full(const char *uri, const QIOOptions *options,
                                                bool interruptible, Error **errp);
+/** qio_net_listener_open_uri_task: the same as an operation, whose result is the QIONetListener;
+ * looking the name up holds no loop up.  Arguments as qio_task_new().  A wrong URI fails the task.
+ * Returns: a task, one reference to the caller */
+QIOTask *qio_net_listener_open_uri_task(const char *uri, const QIOOptions *options,
+                                        AioContext *ctx, QIOTaskFunc func, gpointer opaque,
+                                        GDestroyNotify destroy);
 /** qio_net_listener_add: takes a reference on a listening channel, which from then on is the
  * listener's to close.  Returns: 0, or -1 (INVAL: it does not listen; CLOSED; SYSTEM) */
 int qio_net_listener_add(QIONetListener *listener, QIOChannelSocket *sioc, Error **errp);

@@ -12,8 +12,7 @@
 
 #include "base/sys.h"
 #include "channel/socket-priv.h"
-#include "net/layers.h"
-#include "net/listen.h"
+#include "net/listener-priv.h"
 
 /* ---- connecting a channel ---- */
 
@@ -190,6 +189,87 @@ void qio_channel_socket_listen_async(QIOChannelSocket *ioc, const QIOAddress *ad
 {
     qio_task_unref(qio_channel_socket_listen_task(ioc, addr, backlog, NULL, ctx, func, opaque,
                                                   destroy));
+}
+
+/* ---- listening by URI ---- */
+
+typedef struct Serving {
+    QIOSearch search;               /* first: the task's state is it */
+    QIOUri *uri;
+    QIONetListener *listener;       /* ours until the task has it */
+} Serving;
+
+static void serving_finish(QIOTask *task, gpointer opaque)
+{
+    Serving *state = opaque;
+
+    qio_search_clear(&state->search);
+    qio_object_unref(state->listener);
+    qio_uri_free(state->uri);
+    g_free(state);
+}
+
+static void serving_found(QIOTask *task, const QIOSockaddr *found, int count)
+{
+    Serving *state = qio_task_get_state(task);
+    QIOListenHow how;
+    Error *err = NULL;
+
+    qio_listener_how(&how, state->uri->options);
+    how.found = found;
+    how.count = count;
+    if (qio_listener_open_address(state->listener, state->uri->address, &how, &err) < 0) {
+        qio_task_fail(task, err);
+        return;
+    }
+    qio_task_complete(task, g_steal_pointer(&state->listener), qio_object_unref);
+}
+
+static void serving_begin(QIOTask *task)
+{
+    Serving *state = qio_task_get_state(task);
+
+    if (qio_address_is_name(state->uri->address)) {
+        qio_search_begin(task);
+    } else {
+        serving_found(task, NULL, 0);
+    }
+}
+
+/* Takes the URI; NULL with an error. */
+static Serving *serving_new(QIOUri *uri, Error **errp)
+{
+    QIONetListener *listener = qio_listener_new_for_uri(uri, errp);
+    Serving *state;
+
+    if (listener == NULL) {
+        qio_uri_free(uri);
+        return NULL;
+    }
+    state = g_new0(Serving, 1);
+    qio_search_init(&state->search, uri->address, uri->options, serving_found);
+    state->uri = uri;
+    state->listener = listener;
+    return state;
+}
+
+QIOTask *qio_net_listener_open_uri_task(const char *text, const QIOOptions *options,
+                                        AioContext *ctx, QIOTaskFunc func, gpointer opaque,
+                                        GDestroyNotify destroy)
+{
+    QIOTask *task = qio_task_new(NULL, ctx, func, opaque, destroy);
+    Error *err = NULL;
+    QIOUri *uri = qio_uri_parse_allowed(text, options, &err);
+    Serving *state = uri != NULL ? serving_new(uri, &err) : NULL;
+
+    if (state == NULL) {
+        qio_task_fail(task, err);
+        return task;
+    }
+    qio_task_set_deadline(task, qio_options_get_ms(uri->options, "timeout", QIO_OPEN_TIMEOUT_MS));
+    qio_task_set_finish(task, serving_finish, state);
+    qio_task_begin_in_loop(task, serving_begin);
+    return task;
 }
 
 /* ---- opening by URI ---- */

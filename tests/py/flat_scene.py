@@ -174,13 +174,14 @@ class Scene:
         if is_handle(parameter.type):
             if parameter.type == 'qioh_options *' and function.name in (
                     'qioh_channel_open_uri', 'qioh_listener_open_uri', 'qioh_task_start_open_uri',
-                    'qioh_channel_new_command'):
+                    'qioh_task_start_listen_uri', 'qioh_channel_new_command'):
                 return None
             return self.special_handle(function, parameter) or self.handles[parameter.type]
         if parameter.type in CALLBACKS:
             return self.callback(parameter.type)
         special = {
             ('qioh_listener_open_uri', 'uri'): b'tcp://127.0.0.1:0',
+            ('qioh_task_start_listen_uri', 'uri'): b'tcp://127.0.0.1:0',
             ('qioh_options_set_int', 'key'): b'backlog',
             ('qioh_options_add_str', 'key'): b'env',
             ('qioh_options_add_str', 'value'): b'A=b',

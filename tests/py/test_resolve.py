@@ -257,3 +257,89 @@ assert dict(os.environ) == before
                 client.sendall(b'abc')
                 assert client.recv(3) == b'cba'
             assert process.wait(PATIENCE) == 0
+
+
+AIO = '''
+import asyncio, qio.aio
+async def main():
+    listening = asyncio.ensure_future(qio.aio.listen('tcp://slow.test:0'))
+    listener = await qio.aio.listen('tcp://here.test:0')        # others go on
+    client = await qio.aio.connect(listener.address)
+    served = await listener.accept()
+    await client.write(b'on')
+    print(await served.read_exactly(2), listening.done())
+    listening.cancel()
+    try:
+        await listening
+    except asyncio.CancelledError:
+        print('cancelled')
+    try:
+        await qio.aio.start_server(None, 'tcp://slow.test:0', timeout=0.05)
+    except TimeoutError as error:
+        print(error)
+asyncio.run(main())
+'''
+
+TRIO = '''
+import trio, qio.trio
+async def main():
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(qio.trio.listen, 'tcp://slow.test:0')
+            listener = await qio.trio.listen('tcp://here.test:0')
+            client = await qio.trio.connect(listener.address)
+            served = await listener.accept()
+            await client.write(b'on')
+            print(await served.read_exactly(2), scope.cancelled_caught)
+            scope.cancel()
+    if scope.cancelled_caught:
+        print('cancelled')
+    try:
+        await qio.trio.listen('tcp://slow.test:0', timeout=0.05)
+    except TimeoutError as error:
+        print(error)
+trio.run(main)
+'''
+
+
+@pytest.mark.needs('gcc')
+@pytest.mark.parametrize('code', [AIO, TRIO], ids=['aio', 'trio'])
+def test_a_name_that_hangs_holds_no_event_loop_up(slow_names, code):
+    output = run(slow_names, code)
+    assert "b'on' False\ncancelled\n" in output
+    assert 'did not end in time' in output
+
+
+LUA = '''
+local qio = require "qio"
+local slow = qio.spawn(function() return qio.listen("tcp://slow.test:0") end)
+local late = qio.spawn(function() return qio.listen("tcp://slow.test:0", { timeout = 0.05 }) end)
+local other = qio.spawn(function()
+  local listener = assert(qio.listen("tcp://here.test:0"))
+  local client = assert(qio.connect(listener:address()))
+  local served = assert(listener:accept())
+  assert(client:write("on"))
+  return served:read()
+end)
+print(other:join(), slow:status())
+slow:cancel()
+print(select(2, slow:join()))
+print(select(3, late:join()) == qio.errno.TIMEOUT)
+-- with no task, in the call
+print(select(3, qio.listen("tcp://slow.test:0", { timeout = 0.05 })) == qio.errno.TIMEOUT)
+print((qio.listen("tcp://here.test:0")))
+'''
+
+
+@pytest.mark.needs('gcc', 'lua5.4')
+def test_a_name_that_hangs_holds_no_task_of_lua_up(slow_names):
+    process = subprocess.run(
+        [ROOT / 'run', 'sh', '-c', 'LD_PRELOAD="$LD_PRELOAD $1" exec lua5.4 -e "$2"', 'sh',
+         slow_names, LUA],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
+    assert lines[0] == 'on\twaiting'
+    assert lines[1].startswith('cancelled')
+    assert lines[2:4] == ['true', 'true']
+    assert lines[4].startswith('qio.listener')

@@ -481,6 +481,12 @@ function loop:connect(uri, options, cookie)
   return task_of(C.qioh_task_start_open_uri(uri, options_of(options), self, cookie, err))
 end
 
+--- As qio.listen; task:listener() is the listener.
+function loop:listen(uri, options, cookie)
+  check(uri, "string", 1, "listen")
+  return task_of(C.qioh_task_start_listen_uri(uri, options_of(options), self, cookie, err))
+end
+
 function loop:handshake(ch, timeout_ms, cookie)
   return task_of(C.qioh_task_start_handshake(ch, timeout_ms or -1, self, cookie, err))
 end
@@ -549,6 +555,11 @@ end
 --- What connect opened, once.
 function task:channel()
   return owned(C.qioh_task_take_channel(self, err), C.qioh_channel_unref)
+end
+
+--- What listen made, once.
+function task:listener()
+  return owned(C.qioh_task_take_listener(self, err), C.qioh_listener_unref)
 end
 
 --- Of a relay: the bytes from a to b, and from b to a.

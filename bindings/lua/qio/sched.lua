@@ -386,6 +386,9 @@ function sched.alone()
   return not forbidden and alone() and not current() and not in_method()
 end
 
+-- Whether others can run while a call waits.
+function sched.can_suspend() return current() or not (forbidden or in_method() or alone()) end
+
 local function plain_wait(channel, direction, deadline)
   while true do
     local bits, msg, code = core.channel_wait(channel, direction == READ and MORE or OUT,
@@ -396,9 +399,7 @@ local function plain_wait(channel, direction, deadline)
   end
 end
 
-function sched.busy()
-  return nil, "operation already in progress", BUSY
-end
+function sched.busy() return nil, "operation already in progress", BUSY end
 
 -- Waits until the object (a channel, a listener) may be worth trying again.
 function sched.wait(object, direction, deadline)
@@ -611,9 +612,7 @@ end
 
 -- ---- a C program around it ----
 
-function sched.forbid_blocking(yes)
-  forbidden = yes
-end
+function sched.forbid_blocking(yes) forbidden = yes end
 
 -- One turn, by the program.
 function sched.hosted_turn(timeout_ms)

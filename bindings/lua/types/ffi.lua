@@ -301,6 +301,15 @@ function loop:timer(after_ms, every_ms, cookie) end
 ---@return integer? code
 function loop:connect(uri, options, cookie) end
 
+--- task:listener() is what it made.
+---@param uri string
+---@param options? table
+---@param cookie integer
+---@return qio.ffi.task? task
+---@return string? message
+---@return integer? code
+function loop:listen(uri, options, cookie) end
+
 ---@param ch qio.ffi.channel
 ---@param timeout_ms? integer
 ---@param cookie integer
@@ -373,6 +382,11 @@ function task:status() end
 ---@return string? message
 ---@return integer? code
 function task:channel() end
+
+---@return qio.ffi.listener? listener
+---@return string? message
+---@return integer? code
+function task:listener() end
 
 ---@return integer|boolean|nil result
 ---@return string? message

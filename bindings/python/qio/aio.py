@@ -21,7 +21,7 @@ from .channel import Channel
 from .errors import AbortedError, ClosedError, Error
 from .listener import Listener
 from .loop import Loop, Watch
-from .opening import listen as _listen
+from .opening import prepare_listen
 from .relays import Counts, Filter, Relay
 from .tls import TLSCreds
 from .websocket import OnRequest
@@ -166,6 +166,13 @@ def _drop_channel(task: _qio.Task) -> None:
         pass
 
 
+def _drop_listener(task: _qio.Task) -> None:
+    try:
+        task.take_listener().close()
+    except Error:
+        pass
+
+
 async def connect(uri: str, *, timeout: Timeout = ..., tls: TLSCreds | None = None,
                   **keys: Value) -> AsyncChannel:
     """Open the channel that a URI describes, as qio.connect() does; names are looked up in the
@@ -276,8 +283,23 @@ class AsyncListener:
 
 async def listen(uri: str, *, backlog: int | None = None, tls: TLSCreds | None = None,
                  on_request: OnRequest | None = None, **keys: Value) -> AsyncListener:
-    """Listen where a URI says, as qio.listen() does."""
-    return AsyncListener(_listen(uri, backlog=backlog, tls=tls, on_request=on_request, **keys))
+    """Listen where a URI says, as qio.listen() does; names are looked up in the background."""
+    uri, options = prepare_listen(uri, backlog, tls, on_request, keys)
+    opening: list[_qio.Task] = []
+
+    def start(loop: Loop, done: Callable[[], None]) -> _qio.Task:
+        opening.append(loop._listen(uri, options, done))
+        return opening[0]
+
+    try:
+        await _task(start)
+    except BaseException:
+        for task in opening:                    # it may have succeeded just now
+            _drop_listener(task)
+        raise
+    listener: Any = opening[0].take_listener()
+    listener._creds, listener._on_request = tls, on_request
+    return AsyncListener(listener)
 
 
 Handler = Callable[[AsyncChannel], Awaitable[None]]

@@ -67,14 +67,10 @@ def connect(uri: str, *, timeout: Timeout = ..., tls: TLSCreds | None = None,
     return cast(Channel, channel)
 
 
-def listen(uri: str, *, backlog: int | None = None, tls: TLSCreds | None = None,
-           on_request: OnRequest | None = None, **keys: Value) -> Listener:
-    """Listen where a URI says (tcp://127.0.0.1:0, unix:/path ...); port 0 is chosen by the
-    system, see Listener.port.
-
-    tls: credentials with server=True; a URI that has no TLS gets it.  on_request(channel): asked
-    about each client of a ws listener, see qio.websocket.OnRequest.
-    """
+def prepare_listen(uri: str, backlog: int | None, tls: TLSCreds | None,
+                   on_request: OnRequest | None,
+                   keys: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """The URI and options of a listen()."""
     if backlog is not None:
         keys["backlog"] = backlog
     if tls is not None:
@@ -83,7 +79,19 @@ def listen(uri: str, *, backlog: int | None = None, tls: TLSCreds | None = None,
         if not callable(on_request):
             raise TypeError(f"on_request has to be callable, not {type(on_request).__name__}")
         keys["ws_request"] = True
-    listener: Any = _qio.listener_open_uri(uri, as_options(keys))
+    return uri, as_options(keys)
+
+
+def listen(uri: str, *, backlog: int | None = None, tls: TLSCreds | None = None,
+           on_request: OnRequest | None = None, **keys: Value) -> Listener:
+    """Listen where a URI says (tcp://127.0.0.1:0, unix:/path ...); port 0 is chosen by the
+    system, see Listener.port.
+
+    tls: credentials with server=True; a URI that has no TLS gets it.  on_request(channel): asked
+    about each client of a ws listener, see qio.websocket.OnRequest.
+    """
+    uri, options = prepare_listen(uri, backlog, tls, on_request, keys)
+    listener: Any = _qio.listener_open_uri(uri, options)
     listener._creds, listener._on_request = tls, on_request
     return cast(Listener, listener)
 

@@ -25,7 +25,7 @@ from .channel import Channel
 from .conditions import IN, OUT
 from .errors import AbortedError, BusyError, ClosedError, Error
 from .listener import Listener
-from .opening import listen as _listen
+from .opening import prepare_listen
 from .relays import Counts, Filter, _keys
 from .tls import TLSCreds
 from .websocket import OnRequest
@@ -351,9 +351,12 @@ class AsyncListener(trio.abc.Listener[AsyncChannel]):  # type: ignore[misc]
 
 async def listen(uri: str, *, backlog: Optional[int] = None, tls: Optional[TLSCreds] = None,
                  on_request: Optional[OnRequest] = None, **keys: Value) -> AsyncListener:
-    """Listen where a URI says, as qio.listen() does."""
-    await trio.lowlevel.checkpoint()
-    return AsyncListener(_listen(uri, backlog=backlog, tls=tls, on_request=on_request, **keys))
+    """Listen where a URI says, as qio.listen() does; names are looked up in the background."""
+    uri, options = prepare_listen(uri, backlog, tls, on_request, keys)
+    task = await _task(lambda loop, done: loop._listen(uri, options, done))
+    listener: Any = task.take_listener()
+    listener._creds, listener._on_request = tls, on_request
+    return AsyncListener(listener)
 
 
 Handler = Callable[[AsyncChannel], Awaitable[None]]
