@@ -107,7 +107,8 @@ void qiol_cb_push_function(lua_State *L, const qiol_cb *cb)
 
 lua_State *qiol_cb_enter(const qiol_cb *cb)
 {
-    return pthread_equal(cb->ctx->owner, pthread_self()) ? cb->ctx->L : NULL;
+    return pthread_equal(cb->ctx->owner, pthread_self()) && cb->ctx->in_ops < QIOL_DEPTH_MAX
+        ? cb->ctx->L : NULL;
 }
 
 static void free_cb(qiol_cb *cb)

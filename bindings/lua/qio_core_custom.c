@@ -207,8 +207,9 @@ static int64_t failure(lua_State *L, int index, const op_call *c)
 static int64_t not_entered(const op_call *c)
 {
     return qiol_cb_ctx(c->cb)->L
-        ? fill(c->error, QIOH_E_CALLBACK,
-               "a channel written in Lua was used on another thread than its state's")
+        ? fill(c->error, QIOH_E_CALLBACK, pthread_equal(qiol_cb_ctx(c->cb)->owner, pthread_self())
+               ? "methods of channels written in Lua call each other without end"
+               : "a channel written in Lua was used on another thread than its state's")
         : fill(c->error, QIOH_E_CLOSED, "the Lua state of the channel has ended");
 }
 
@@ -488,7 +489,6 @@ static int64_t custom_readv(void *user_data, const qioh_iovec *iov, size_t niov,
 {
     op_call c = { .cb = user_data, .iov = iov, .niov = niov, .total = total_of(iov, niov),
                   .error = error };
-
     lua_State *L = qiol_cb_enter(c.cb);
 
     if (!c.total) {

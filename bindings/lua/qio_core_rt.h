@@ -54,6 +54,8 @@ typedef struct qiol_cb qiol_cb;
 
 #define QIOL_EVENTS 64
 
+#define QIOL_DEPTH_MAX 100      /* methods inside of methods: LuaJIT would use up the C stack */
+
 /*
  * One for each Lua state.  It outlives the state while callbacks are registered.
  * mu guards L against other threads, and the queue of callbacks that came due on them.

@@ -538,4 +538,17 @@ describe("qio.newclass", function()
     b:close()
     assert.is_nil(a)
   end)
+
+  it("ends methods that call each other without end", function()
+    local ch
+    local class = qio.newclass {
+      read = function() return nil, "timeout" end,
+      poll = function() return ch end,
+    }
+    ch = class {}
+    local data, msg = ch:read(1)
+    assert.is_nil(data)
+    assert.matches("without end", msg)
+    ch:close()
+  end)
 end)
