@@ -394,6 +394,7 @@ QioAio *qiopy_aio_of(QioObject *channel)
             return NULL;
         }
         qio_list_init(&channel->aio->writers);
+        qio_list_init(&channel->aio->places);
     }
     return channel->aio;
 }

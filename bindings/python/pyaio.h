@@ -93,6 +93,10 @@ int qiopy_aio_call_soon(QioHome *home, PyObject *callback, PyObject *argument, P
 typedef struct QioPlace {
     QioWait waits[2];                   /* for reading, for writing */
     PyObject *watch;                    /* a Watch, where there is no one descriptor */
+    QioLink link;                       /* in QioAio.places, at a layer's descriptor */
+    QioHome *home;                      /* borrowed from the owner while it is in there */
+    uint32_t condition;
+    const char *method;
 } QioPlace;
 
 void qiopy_place_init(QioPlace *place, PyObject *owner, int (*fire)(PyObject *),
@@ -105,6 +109,11 @@ int qiopy_place_wait(QioPlace *place, QioObject *channel, QioHome *home, uint32_
                      const char *method);
 /* Waits no more.  Raises nothing, and keeps an exception. */
 void qiopy_place_leave(QioPlace *place);
+/*
+ * After a try or a look, which may have taken from a layer's descriptor what others wait for: who
+ * of them (but me) has something now is called in the next turn of its loop.  Raises nothing, keeps an exception.
+ */
+void qiopy_place_look_again(QioObject *channel, const QioPlace *me);
 
 #define QIO_AIO_SPOTS 4
 
@@ -113,6 +122,7 @@ typedef struct QioAio {
     struct QioOp *reader;               /* borrowed; one at a time */
     struct QioOp *writer;               /* borrowed; whose turn it is */
     QioLink writers;                    /* QioOp.turn: who waits for a turn, in order */
+    QioLink places;                     /* QioPlace.link: who waits at a layer's descriptor */
     QioSpot *spots[QIO_AIO_SPOTS];      /* owned: where it has waited; the oldest goes */
     unsigned spot;                      /* the next to replace */
     unsigned streak;                    /* calls that were done at once since one that was not */

@@ -188,6 +188,17 @@ static PyObject *async_abort(PyObject *self, PyObject *arg)
     Py_RETURN_NONE;
 }
 
+static PyObject *async_look_again(PyObject *self, PyObject *unused)
+{
+    QioObject *channel = channel_of(self);
+
+    if (!channel) {
+        return NULL;
+    }
+    qiopy_place_look_again(channel, NULL);
+    Py_RETURN_NONE;
+}
+
 static PyObject *async_forget(PyObject *self, PyObject *unused)
 {
     QioObject *channel = channel_of(self);
@@ -271,6 +282,7 @@ static PyMethodDef methods[] = {
      PyDoc_STR("_waiting($self, condition, fn, /, *args, **kwargs)\n--\n\n")},
     {"_abort", async_abort, METH_O, PyDoc_STR("_abort($self, condition, /)\n--\n\n")},
     {"_forget", async_forget, METH_NOARGS, PyDoc_STR("_forget($self, /)\n--\n\n")},
+    {"_look_again", async_look_again, METH_NOARGS, PyDoc_STR("_look_again($self, /)\n--\n\n")},
     {NULL},
 };
 

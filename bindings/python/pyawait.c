@@ -385,17 +385,20 @@ static PySendResult run(QioOp *op, bool first, PyObject **result)
         qiopy_op_finish(op);
         *result = op->result;
         op->result = NULL;
+        qiopy_place_look_again(op->channel, NULL);
         return PYGEN_RETURN;
     }
     if (status == 0) {
         op->channel->aio->streak = 0;
         status = begin_to_wait(op);
+        qiopy_place_look_again(op->channel, &op->place);
         if (status >= 0) {
             return status ? suspend(op, result) : yield(op, OP_YIELDED, result);
         }
     }
     qiopy_op_tell_written(op);
     qiopy_op_fail(op);
+    qiopy_place_look_again(op->channel, NULL);
     return PYGEN_ERROR;
 }
 

@@ -4,9 +4,12 @@
  *
  * Owns: the choice between the descriptor that the channel names (a spot, pyaio.c), both directions
  * of it at once where a layer wants that, and a watch in the home's own loop, for a channel that
- * has no one descriptor.  Thread of the loop, GIL held.
+ * has no one descriptor; and who waits at a layer's descriptor while others use the layer, which
+ * may leave that descriptor with nothing more to say.  Thread of the loop, GIL held; only looking
+ * again may be another's.
  */
 #include "pyaio.h"
+#include <stddef.h>
 
 void qiopy_place_init(QioPlace *place, PyObject *owner, int (*fire)(PyObject *),
                       void (*abort)(PyObject *))
@@ -19,6 +22,7 @@ void qiopy_place_init(QioPlace *place, PyObject *owner, int (*fire)(PyObject *),
         place->waits[i].abort = abort;
     }
     place->watch = NULL;
+    qio_list_init(&place->link);
 }
 
 /* 1 ready now, 0 *fd for *events, NOTSUP no one descriptor, -1 */
@@ -74,6 +78,12 @@ int qiopy_place_wait(QioPlace *place, QioObject *channel, QioHome *home, uint32_
         qiopy_place_leave(place);
         return -1;
     }
+    if (channel->keep != QIO_UNLOCK_BYTES) {    /* it has layers */
+        place->home = home;
+        place->condition = condition;
+        place->method = method;
+        qio_list_append(&channel->aio->places, &place->link);
+    }
     return 1;
 }
 
@@ -82,6 +92,7 @@ void qiopy_place_leave(QioPlace *place)
     PyObject *watch = place->watch;
     PyObject *result, *e1, *e2, *e3;
 
+    qio_list_remove(&place->link);
     qiopy_aio_unwait(&place->waits[0]);
     qiopy_aio_unwait(&place->waits[1]);
     if (!watch) {
@@ -95,5 +106,55 @@ void qiopy_place_leave(QioPlace *place)
     }
     Py_XDECREF(result);
     Py_DECREF(watch);
+    PyErr_Restore(e1, e2, e3);
+}
+
+/* Calls it soon if the channel says that there is no need to wait, or fails: a try will tell. */
+static void look(QioPlace *place, QioObject *channel)
+{
+    PyObject *owner = Py_NewRef(place->waits[0].owner);
+    QioHome *home = (QioHome *)Py_NewRef((PyObject *)place->home);
+    const char *method = place->method;
+    PyObject *bound;
+    uint32_t events = 0;
+    int32_t fd = -1;
+
+    if (how(channel, place->condition, &fd, &events) != 0) {
+        PyErr_Clear();
+        bound = PyObject_GetAttrString(owner, method);
+        if (!bound || qiopy_aio_call_soon(home, bound, NULL, NULL) < 0) {
+            PyErr_Clear();                      /* the loop is closed */
+        }
+        Py_XDECREF(bound);
+    }
+    Py_DECREF(home);
+    Py_DECREF(owner);
+}
+
+void qiopy_place_look_again(QioObject *channel, const QioPlace *me)
+{
+    QioLink *places = channel->aio ? &channel->aio->places : NULL;
+    PyObject *e1, *e2, *e3;
+    QioLink rest;
+
+    if (!places || qio_list_empty(places)) {
+        return;
+    }
+    PyErr_Fetch(&e1, &e2, &e3);
+    Py_INCREF(channel);
+    /* A look may run Python, by which places come and go: each is put back before it is asked. */
+    rest = *places;
+    rest.next->prev = rest.prev->next = &rest;
+    qio_list_init(places);
+    while (!qio_list_empty(&rest)) {
+        QioPlace *place = (QioPlace *)((char *)rest.next - offsetof(QioPlace, link));
+
+        qio_list_remove(&place->link);
+        qio_list_append(places, &place->link);
+        if (place != me) {
+            look(place, channel);
+        }
+    }
+    Py_DECREF(channel);
     PyErr_Restore(e1, e2, e3);
 }

@@ -176,6 +176,7 @@ static int on_readable(PyObject *self)
         e->reading = false;
         return fatal(e);
     }
+    qiopy_place_look_again(e->channel, &e->reads);
     return 0;
 }
 
@@ -310,6 +311,7 @@ static PyObject *engine_write(PyObject *self, PyObject *data)
     if (result < 0 && fatal(e) < 0) {
         return NULL;
     }
+    qiopy_place_look_again(e->channel, &e->writes);
     Py_RETURN_NONE;
 }
 
@@ -348,7 +350,11 @@ static int on_writable(PyObject *self)
         return 0;
     }
     qiopy_place_leave(&e->writes);
-    return go_on_writing(e) < 0 ? fatal(e) : 0;
+    if (go_on_writing(e) < 0) {
+        return fatal(e);
+    }
+    qiopy_place_look_again(e->channel, &e->writes);
+    return 0;
 }
 
 /* ---- for the owner ---- */

@@ -7,7 +7,7 @@
  * signal ends it, its Python handler runs, and the wait goes on with what time is left.
  */
 #include <time.h>
-#include "qiopy.h"
+#include "pyaio.h"
 
 #define NS_PER_S 1000000000LL
 #define NS_PER_MS 1000000LL
@@ -283,6 +283,7 @@ PyObject *qiopy_channel_wait(QioObject *self, uint32_t condition, QioTimeout tim
         return NULL;
     }
     result = wait_once(self, condition, patience.timeout, 0);
+    qiopy_place_look_again(self, NULL);
     return result < 0 ? NULL : qiopy_condition((uint32_t)result);
 }
 

@@ -147,7 +147,10 @@ class AsyncChannel(_qio.AsyncChannel, AsyncVerbs):
     __slots__ = ()
 
     async def _task(self, start: Start) -> _qio.Task:
-        return await _task(start)
+        try:
+            return await _task(start)
+        finally:
+            self._look_again()          # a handshake reads what comes behind it, too
 
     async def _within(self, seconds: float | None, awaitable: Coroutine[Any, Any, Any]) -> None:
         try:
