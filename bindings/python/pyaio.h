@@ -111,7 +111,8 @@ int qiopy_place_wait(QioPlace *place, QioObject *channel, QioHome *home, uint32_
 void qiopy_place_leave(QioPlace *place);
 /*
  * After a try or a look, which may have taken from a layer's descriptor what others wait for: who
- * of them (but me) has something now is called in the next turn of its loop.  Raises nothing, keeps an exception.
+ * of them (but me) has something now is called in the next turn of its loop.  Raises nothing,
+ * keeps an exception.
  */
 void qiopy_place_look_again(QioObject *channel, const QioPlace *me);
 
