@@ -232,6 +232,20 @@ int qio_layer_poll(QIOChannel *layer, GIOCondition condition, QIOPollFd *out, in
     return n;
 }
 
+int qio_layer_shutdown_unlocked(QIOChannel *layer, QIOChannelShutdown how, Error **errp)
+{
+    QIOChannel *below = qio_layer_ref_below(layer);
+    int ret;
+
+    if (!below) {
+        qio_channel_set_closed_error(layer, errp);
+        return -1;
+    }
+    ret = qio_channel_shutdown(below, how, errp);
+    g_object_unref(below);
+    return ret;
+}
+
 int qio_layer_shutdown(QIOChannel *layer, QIOChannelShutdown how, Error **errp)
 {
     QIOChannel *below = open_below(layer, errp);

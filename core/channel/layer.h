@@ -44,6 +44,8 @@ ssize_t qio_layer_writev(QIOChannel *layer, const struct iovec *iov, size_t niov
 int qio_layer_poll(QIOChannel *layer, GIOCondition condition, QIOPollFd *out, int cap);
 /* Shuts below down, by whoever holds the layer's lock. */
 int qio_layer_shutdown(QIOChannel *layer, QIOChannelShutdown how, Error **errp);
+/* The same by anybody else, while the holder calls a function of the program. */
+int qio_layer_shutdown_unlocked(QIOChannel *layer, QIOChannelShutdown how, Error **errp);
 
 /* For the layer's io_close: closes below, without waiting for a child.  Returns: 0, or -1 */
 int qio_layer_close_below(QIOChannel *layer, Error **errp);

@@ -452,7 +452,7 @@ static int tls_shutdown(QIOChannel *ioc, QIOChannelShutdown how, Error **errp)
     int ret = qio_tls_enter(tls, errp);
 
     if (ret == QIO_CHANNEL_ERR_BLOCK) {
-        return qio_channel_shutdown(qio_layer_below(ioc), how, errp);
+        return qio_layer_shutdown_unlocked(ioc, how, errp);
     }
     if (ret != 0) {
         return ret;

@@ -281,7 +281,7 @@ static int websock_shutdown(QIOChannel *ioc, QIOChannelShutdown how, Error **err
         return -1;
     }
     if (ret != 0) {
-        return below ? qio_channel_shutdown(below, how, errp) : 0;
+        return qio_layer_shutdown_unlocked(ioc, how, errp);
     }
     /* Without hands shaken there are no frames that could tell the other side. */
     open = ws->phase == QIO_WS_OPEN;
