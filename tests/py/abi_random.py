@@ -244,6 +244,8 @@ class Caller:
     def end(self, type_name, handle):
         noun = type_name[:-2]
         if noun == 'qioh_channel':      # else a child that runs is left to itself
+            # One whose input another channel has a copy of would be waited for, for seconds.
+            lib.qioh_channel_kill(handle, signal.SIGKILL, None)
             while lib.qioh_channel_close(handle, None) == CONST.QIOH_E_INTR:
                 pass
         getattr(lib, noun + '_unref')(handle)
