@@ -221,8 +221,13 @@ static int64_t read_into(const Call *call, const qioh_iovec *iov, size_t niov)
     PyObject *view = bounce ? PyMemoryView_FromObject(bounce) : NULL;
     int64_t n;
 
-    /* While the view lives the bytearray cannot be resized, whatever the method does to it. */
     n = count_of(call, view ? call_method(call, view, NULL) : NULL, 0, (int64_t)size);
+    /* The bytearray cannot be resized while the view lives, but a method can release that. */
+    if (n > 0 && PyByteArray_GET_SIZE(bounce) < (Py_ssize_t)size) {
+        PyErr_Format(PyExc_BufferError, "%.100s.readinto() has shrunk what it had to read into",
+                     Py_TYPE(call->self)->tp_name);
+        n = failed(call, false);
+    }
     if (n > 0) {
         scatter(iov, niov, PyByteArray_AS_STRING(bounce), (size_t)n);
     }

@@ -26,6 +26,8 @@ typedef struct Engine {
     QioPlace reads, writes;
     PyObject *backlog;          /* a bytearray, NULL while there is none */
     Py_ssize_t sent;            /* of backlog */
+    PyObject *late;             /* a bytearray: what is written from inside of a write */
+    bool writing;               /* inside of one: what it writes from stays where it is */
     Py_ssize_t high, low;
     bool reading, paused;       /* wanted; the protocol was told to pause */
     bool unflushed;             /* a layer holds back what it accepted */
@@ -218,7 +220,8 @@ static Py_ssize_t write_some(Engine *e, const char *buf, Py_ssize_t len)
 
     qiopy_error_init(&error);
     qiopy_enter();
-    while (done < len) {
+    e->writing = true;
+    while (done < len && e->owner) {
         qioh_ssize n = qiopy_try_write(e->channel, buf + done, (size_t)(len - done), &error);
 
         if (n == QIOH_E_AGAIN) {
@@ -234,6 +237,7 @@ static Py_ssize_t write_some(Engine *e, const char *buf, Py_ssize_t len)
     if (done >= 0 && e->channel->keep != QIO_UNLOCK_BYTES && push_out(e) < 0) {
         done = -1;
     }
+    e->writing = false;
     qiopy_leave();
     return done;
 }
@@ -244,6 +248,21 @@ static int arm_writing(Engine *e)
         return 0;
     }
     return arm(e, &e->writes, QIOH_OUT, "_writable");
+}
+
+static int append(PyObject **array, const char *buf, Py_ssize_t len)
+{
+    Py_ssize_t have = *array ? PyByteArray_GET_SIZE(*array) : 0;
+
+    if (!*array) {
+        *array = PyByteArray_FromStringAndSize(buf, len);
+        return *array ? 0 : -1;
+    }
+    if (PyByteArray_Resize(*array, have + len) < 0) {
+        return -1;
+    }
+    memcpy(PyByteArray_AS_STRING(*array) + have, buf, (size_t)len);
+    return 0;
 }
 
 /* Keeps what the channel did not take. */
@@ -260,30 +279,34 @@ static int keep(Engine *e, const char *buf, Py_ssize_t len)
             return -1;
         }
     }
-    have = e->backlog ? PyByteArray_GET_SIZE(e->backlog) : 0;
     if (!e->backlog) {
         e->sent = 0;
-        e->backlog = PyByteArray_FromStringAndSize(buf, len);
-        return e->backlog ? 0 : -1;
     }
-    if (PyByteArray_Resize(e->backlog, have + len) < 0) {
-        return -1;
-    }
-    memcpy(PyByteArray_AS_STRING(e->backlog) + have, buf, (size_t)len);
-    return 0;
+    return append(&e->backlog, buf, len);
 }
 
-static int write_or_keep(Engine *e, const char *buf, Py_ssize_t len)
+/* What a channel written in Python wrote from inside of its own write goes behind that. */
+static int keep_late(Engine *e)
 {
-    Py_ssize_t done = e->backlog ? 0 : write_some(e, buf, len);
+    PyObject *late = e->late;
+    int result;
 
-    if (done < 0) {
-        return -1;
+    if (!late) {
+        return 0;
     }
-    if (done < len && keep(e, buf + done, len - done) < 0) {
-        return -1;
+    e->late = NULL;
+    result = keep(e, PyByteArray_AS_STRING(late), PyByteArray_GET_SIZE(late));
+    Py_DECREF(late);
+    return result;
+}
+
+/* After a write: waits for room for the rest, and tells the protocol of a lot of it. */
+static int wait_for_room(Engine *e)
+{
+    if (!e->owner) {
+        return 0;
     }
-    if ((e->backlog || e->unflushed) && arm_writing(e) < 0) {
+    if (keep_late(e) < 0 || ((e->backlog || e->unflushed) && arm_writing(e) < 0)) {
         return -1;
     }
     if (!e->paused && waiting(e) > e->high) {
@@ -291,6 +314,23 @@ static int write_or_keep(Engine *e, const char *buf, Py_ssize_t len)
         return tell(e, "_pause", NULL);
     }
     return 0;
+}
+
+static int write_or_keep(Engine *e, const char *buf, Py_ssize_t len)
+{
+    Py_ssize_t done;
+
+    if (e->writing) {
+        return append(&e->late, buf, len);
+    }
+    done = e->backlog ? 0 : write_some(e, buf, len);
+    if (done < 0) {
+        return -1;
+    }
+    if (e->owner && done < len && keep(e, buf + done, len - done) < 0) {
+        return -1;
+    }
+    return wait_for_room(e);
 }
 
 static PyObject *engine_write(PyObject *self, PyObject *data)
@@ -317,9 +357,12 @@ static PyObject *engine_write(PyObject *self, PyObject *data)
 
 static int go_on_writing(Engine *e)
 {
-    if (e->backlog) {
-        Py_ssize_t n = write_some(e, PyByteArray_AS_STRING(e->backlog) + e->sent, waiting(e));
+    PyObject *backlog = Py_XNewRef(e->backlog);     /* stop() may be called from inside */
 
+    if (backlog) {
+        Py_ssize_t n = write_some(e, PyByteArray_AS_STRING(backlog) + e->sent, waiting(e));
+
+        Py_DECREF(backlog);
         if (n < 0) {
             return -1;
         }
@@ -330,7 +373,7 @@ static int go_on_writing(Engine *e)
     } else if (e->unflushed && push_out(e) < 0) {
         return -1;
     }
-    if ((e->backlog || e->unflushed) && arm_writing(e) < 0) {
+    if (wait_for_room(e) < 0) {
         return -1;
     }
     if (e->paused && waiting(e) <= e->low) {
@@ -417,6 +460,7 @@ static PyObject *engine_stop(PyObject *self, PyObject *unused)
     qiopy_place_leave(&e->reads);
     qiopy_place_leave(&e->writes);
     Py_CLEAR(e->backlog);
+    Py_CLEAR(e->late);
     Py_CLEAR(e->owner);
     Py_RETURN_NONE;
 }
@@ -465,7 +509,7 @@ static PyObject *engine_pending(PyObject *self, PyObject *unused)
 {
     Engine *e = (Engine *)self;
 
-    return PyBool_FromLong(e->backlog || e->unflushed);
+    return PyBool_FromLong(e->backlog || e->late || e->unflushed);
 }
 
 static PyObject *engine_is_reading(PyObject *self, PyObject *unused)
@@ -535,6 +579,7 @@ static int engine_clear(PyObject *self)
     Py_CLEAR(e->received);
     Py_CLEAR(e->get_buffer);
     Py_CLEAR(e->backlog);
+    Py_CLEAR(e->late);
     Py_CLEAR(e->home);
     Py_CLEAR(e->channel);
     return 0;
