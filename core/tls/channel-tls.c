@@ -346,6 +346,7 @@ static int tls_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int
         below |= G_IO_OUT;
     }
     n = qio_layer_poll(ioc, below, out, cap);
+    qio_tls_need_timer(tls);
     if (tls->timer_fd >= 0 && n >= 0 && n < cap) {
         out[n].fd = tls->timer_fd;
         out[n].events = G_IO_IN;
@@ -549,6 +550,7 @@ static void tls_finalize(Object *obj)
     g_free(tls->name);
     g_strfreev(tls->acl);
     qio_tls_creds_unref(tls->creds);
+    qio_tls_stop_timer(tls);        /* made while a close could not get in */
     qio_layer_lock_destroy(&tls->lock);
 }
 

@@ -3,8 +3,8 @@
  * tls/handshake.c: from the first byte to the moment when data may flow.
  *
  * Owns: the steps, their deadline and how they fail.  Rules: a step never waits; the deadline
- * counts from the first step that anybody takes, and a timerfd that io_poll names
- * wakes whoever waits, whichever way; the channel is open only when the peer has been let in; a
+ * counts from the first step that anybody takes, and a timerfd, made when somebody has to wait,
+ * wakes whoever does, whichever way; the channel is open only when the peer has been let in; a
  * failure is told to the peer once and to every caller.  The lock is held.
  */
 #include "tls/tls-priv.h"
@@ -14,14 +14,10 @@ enum { ODDITIES_MAX = 16 };
 
 /* ---- the deadline ---- */
 
-static int start_timer(QIOChannelTls *tls, Error **errp)
+static int make_timer(QIOChannelTls *tls, Error **errp)
 {
     struct itimerspec when = { .it_value = { 0 } };
 
-    tls->deadline_ns = sys_deadline_ns(tls->handshake_ms);
-    if (tls->deadline_ns == QIO_NEVER) {
-        return 0;
-    }
     tls->timer_fd = sys_timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     when.it_value.tv_sec = tls->deadline_ns / 1000000000;
     when.it_value.tv_nsec = tls->deadline_ns % 1000000000;
@@ -43,11 +39,10 @@ void qio_tls_stop_timer(QIOChannelTls *tls)
 
 static int check_deadline(QIOChannelTls *tls, Error **errp)
 {
-    if (tls->deadline_ns == 0 && start_timer(tls, errp) < 0) {
-        return -1;
+    if (tls->deadline_ns == 0) {
+        tls->deadline_ns = sys_deadline_ns(tls->handshake_ms);
     }
-    if (tls->deadline_ns != 0 && tls->deadline_ns != QIO_NEVER &&
-        sys_now_ns() >= tls->deadline_ns) {
+    if (tls->deadline_ns != QIO_NEVER && sys_now_ns() >= tls->deadline_ns) {
         qio_error_set(errp, QIO_ERROR_TIMEOUT, "the TLS handshake did not end within %d ms",
                       tls->handshake_ms);
         return -1;
@@ -119,6 +114,17 @@ static int succeed(QIOChannelTls *tls, Error **errp)
 static bool lacks_host(QIOChannelTls *tls)
 {
     return !tls->server && !tls->name && tls->creds->kind == QIO_TLS_X509 && tls->creds->verify;
+}
+
+void qio_tls_need_timer(QIOChannelTls *tls)
+{
+    Error *err = NULL;
+
+    if (tls->state == QIO_TLS_SHAKING && !qio_channel_closing(&tls->parent) &&
+        tls->timer_fd < 0 && tls->deadline_ns != 0 &&
+        tls->deadline_ns != QIO_NEVER && make_timer(tls, &err) < 0) {
+        fail(tls, err, NULL);       /* who waits is woken, and told by the next step */
+    }
 }
 
 /* ---- one step ---- */

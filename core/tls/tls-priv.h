@@ -191,6 +191,8 @@ void qio_tls_send_bye(QIOChannelTls *tls);
 
 /* One step.  Returns: 0 done, QIO_CHANNEL_ERR_BLOCK, -1 */
 int qio_tls_handshake_step(QIOChannelTls *tls, Error **errp);
+/* Before somebody waits for a step. */
+void qio_tls_need_timer(QIOChannelTls *tls);
 void qio_tls_stop_timer(QIOChannelTls *tls);
 
 /* ---- verify.c ---- */
