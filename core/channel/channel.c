@@ -279,8 +279,9 @@ int qio_channel_get_fd(QIOChannel *ioc, Error **errp)
         return -1;
     }
     /* What the class polls for both directions is what stands for it; always-ready classes
-     * name theirs too, though nobody has to poll it. */
-    both = klass->io_poll && klass->io_poll(ioc, G_IO_IN, &in, 1) == 1 &&
+     * name theirs too, though nobody has to poll it.  What a layer polls is not its own. */
+    both = klass->io_poll && !qio_layer_below(ioc) &&
+           klass->io_poll(ioc, G_IO_IN, &in, 1) == 1 &&
            klass->io_poll(ioc, G_IO_OUT, &out, 1) == 1 && in.fd == out.fd;
     if (!both) {
         qio_error_set(errp, QIO_ERROR_NOTSUP,

@@ -89,7 +89,9 @@ struct QIOChannel {
  * @io_set_blocking: told of the mode; may be NULL when @io_poll is there.
  * @io_shutdown ... @io_set_aio_fd_handler: optional, as the functions of those names.
  * @io_poll: fills in up to @cap descriptors to wait for, for one or both of G_IO_IN and
- *   G_IO_OUT, and gives their count; 0 = ready in software only (see @io_advance).
+ *   G_IO_OUT, and gives their count; 0 = ready in software only (see @io_advance).  Another thread
+ *   may have used the channel since @io_advance said "not ready": what is ready now by that has to
+ *   be seen by the descriptors that are named, or be told by qio_channel_notify().
  * @io_advance: moves bytes from the transport into the layer without waiting and says which
  *   of the conditions are ready now; NULL means that the descriptors tell it all.
  * @io_pread, @io_pwrite: positioned transfers; NULL = not supported.

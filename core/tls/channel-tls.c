@@ -342,7 +342,9 @@ static int tls_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out, int
         !tls->read_error) {
         below |= G_IO_IN;
     }
-    if (tls->out_start < tls->out_end) {
+    /* OUT also when nothing is held any more: who found records held before may come here after
+     * another has sent them off. */
+    if (tls->out_start < tls->out_end || (tls->state == QIO_TLS_OPEN && (condition & G_IO_OUT))) {
         below |= G_IO_OUT;
     }
     n = qio_layer_poll(ioc, below, out, cap);

@@ -107,7 +107,9 @@ static int websock_poll(QIOChannel *ioc, GIOCondition condition, QIOPollFd *out,
     if (ws->phase != QIO_WS_OPEN) {
         n = qio_ws_handshake_poll(ws, out, cap);
     } else {
-        below = (condition & G_IO_IN) | (qio_ws_pending(ws) ? G_IO_OUT : 0);
+        /* OUT also when nothing is held any more: who found the queue full before may come here
+         * after another has sent it off. */
+        below = condition | (qio_ws_pending(ws) ? G_IO_OUT : 0);
         n = qio_layer_poll(ioc, below, out, cap);
     }
     qio_ws_leave(ws);

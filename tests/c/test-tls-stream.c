@@ -5,6 +5,7 @@
  * Owns: the promises that bytes are neither lost nor repeated nor made up, however the transport
  * cuts them, and that an end is only an end when the peer has said so.
  */
+#include <poll.h>
 #include "tls-pair.h"
 #include "wire.h"
 
@@ -343,5 +344,34 @@ TEST(what_is_accepted_and_not_sent_is_bounded)
     CHECK_STR_HAS(qio_error_get_pretty(err), "flush before");
     qio_error_free(err);
     g_free(bytes);
+    tls_drop(&two);
+}
+
+/* A writer finds records held; before it asks what to wait for another thread has sent all. */
+TEST(records_sent_by_another_wake_the_writer)
+{
+    g_autofree char *bytes = g_malloc0(100000);
+    QIOPollFd named[4];
+    struct pollfd waits = { 0 };
+    QIOChannelClass *klass;
+    TlsPair two;
+    int fd;
+
+    tls_pair(&two, psk, psk, NULL, NULL);
+    tls_shake_well(&two);
+    klass = QIO_CHANNEL_GET_CLASS(two.client);
+    fd = fd_of(qio_channel_get_transport(two.server));
+    while (qio_channel_try_write(two.client, bytes, 100000, NULL) > 0) {
+    }
+    CHECK_INT(klass->io_advance(two.client, G_IO_OUT), ==, 0);
+    while (klass->io_flush(two.client, NULL) == QIO_CHANNEL_ERR_BLOCK) {
+        CHECK_INT(read(fd, bytes, 100000), >, 0);
+    }
+    CHECK_INT(klass->io_poll(two.client, G_IO_OUT, named, 4), ==, 1);
+    waits.fd = named[0].fd;
+    waits.events = (short)named[0].events;
+    while (recv(fd, bytes, 100000, MSG_DONTWAIT) > 0) {
+    }
+    CHECK_INT(poll(&waits, 1, 0), ==, 1);
     tls_drop(&two);
 }

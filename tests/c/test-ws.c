@@ -301,6 +301,33 @@ TEST(ws_watches_see_what_is_held)
     qio_object_unref(peer);
 }
 
+/* A writer finds the queue full; before it asks what to wait for another thread has sent all. */
+TEST(ws_queue_sent_by_another_wakes_the_writer)
+{
+    QIOChannel *peer;
+    int fd;
+    QIOChannel *ws = QIO_CHANNEL(ws_server_on(&fd, &peer, NULL));
+    g_autofree char *bytes = g_malloc0(100000);
+    QIOPollFd named[4];
+    struct pollfd waits = { 0 };
+
+    CHECK_INT(qio_channel_set_blocking(ws, false, NULL), ==, 0);
+    while (qio_channel_write(ws, bytes, 100000, NULL) > 0) {
+    }
+    CHECK_INT(QIO_CHANNEL_GET_CLASS(ws)->io_advance(ws, G_IO_OUT), ==, 0);
+    while (QIO_CHANNEL_GET_CLASS(ws)->io_flush(ws, NULL) == QIO_CHANNEL_ERR_BLOCK) {
+        CHECK_INT(read(fd, bytes, 100000), >, 0);
+    }
+    CHECK_INT(QIO_CHANNEL_GET_CLASS(ws)->io_poll(ws, G_IO_OUT, named, 4), ==, 1);
+    waits.fd = named[0].fd;
+    waits.events = (short)named[0].events;
+    while (recv(fd, bytes, 100000, MSG_DONTWAIT) > 0) {
+    }
+    CHECK_INT(poll(&waits, 1, 0), ==, 1);
+    qio_object_unref(ws);
+    qio_object_unref(peer);
+}
+
 /* ---- loops and coroutines ---- */
 
 static void shaken(QIOTask *task, gpointer opaque)
