@@ -569,7 +569,8 @@ qioh_channel *qioh_channel_take_stderr(qioh_channel *channel, qioh_error *error)
    that, the only thread there is).  When the loop is closed, both sides get CLOSED ---- */
 
 /* bytes for the reader, copied: how many there was room for, from 1; AGAIN when there is none,
-   until the next CUSTOM_READ; INVAL after the end; SYSTEM (EPIPE) after the reader's shutdown */
+   until the next CUSTOM_READ; INVAL after the end; SYSTEM (EPIPE) after the reader's shutdown; a
+   len of 0 pushes nothing: 0 */
 qioh_ssize qioh_channel_push(qioh_channel *channel, const void *buf, size_t len,
                              qioh_error *error);
 /* nothing follows what was pushed: 0 is the end of the stream, a code is what reads fail with from
@@ -577,7 +578,8 @@ qioh_ssize qioh_channel_push(qioh_channel *channel, const void *buf, size_t len,
 qioh_status qioh_channel_push_end(qioh_channel *channel, qioh_status code, const char *message,
                                   qioh_error *error);
 /* bytes of the writer: how many; AGAIN when none wait; 0 when all were pulled and none can follow:
-   after its shutdown, and after a close, where what was written before still comes */
+   after its shutdown, and after a close, where what was written before still comes; INVAL for a
+   len of 0, which would look like that end */
 qioh_ssize qioh_channel_pull(qioh_channel *channel, void *buf, size_t len, qioh_error *error);
 
 /* ---- listen [any thread] ---- */

@@ -451,10 +451,15 @@ qioh_ssize qioh_channel_pull(qioh_channel *channel, void *buf, size_t len, qioh_
     if (n != 0) {
         return n;
     }
+    if (len == 0) {
+        abi_unpin(channel);
+        return abi_fail(error, QIOH_E_INVAL, "len is 0: that nothing was pulled would look like "
+                        "the end; ask for 1 byte or more");
+    }
     queue = queue_of(ioc);
     pthread_mutex_lock(&queue->lock);
     was_due = abi_queue_due(queue);
-    n = len > 0 ? pull_locked(queue, buf, len) : 0;
+    n = pull_locked(queue, buf, len);
     due = abi_queue_due_watch(queue, was_due);
     pthread_mutex_unlock(&queue->lock);
     abi_queue_kick(due);

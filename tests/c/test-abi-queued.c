@@ -168,6 +168,27 @@ TEST(bytes_that_wait_are_told_once_and_again_after_a_pull_that_left_some)
     scene_end(&scene);
 }
 
+/* 0 is what the end looks like. */
+TEST(nothing_is_pushed_at_will_and_never_pulled)
+{
+    qioh_error error = { 0 };
+    char buf[8];
+    Scene scene;
+
+    scene_make(&scene);
+    CHECK_INT(qioh_channel_push(scene.channel, NULL, 0, NULL), ==, 0);
+    CHECK_INT(qioh_channel_pull(scene.channel, buf, 0, &error), ==, QIOH_E_INVAL);
+    CHECK(strncmp(error.message, "len is 0", 8) == 0);
+    CHECK_INT(qioh_channel_write(scene.channel, "abc", 3, NULL), ==, 3);
+    CHECK_INT(qioh_channel_pull(scene.channel, NULL, 0, NULL), ==, QIOH_E_INVAL);
+    CHECK_INT(qioh_channel_shutdown(scene.channel, QIOH_SHUTDOWN_WRITE, NULL), ==, 0);
+    CHECK_INT(qioh_channel_pull(scene.channel, buf, 0, NULL), ==, QIOH_E_INVAL);
+    CHECK_INT(qioh_channel_pull(scene.channel, buf, 8, NULL), ==, 3);
+    CHECK_INT(qioh_channel_pull(scene.channel, buf, 0, NULL), ==, QIOH_E_INVAL);
+    CHECK_INT(qioh_channel_pull(scene.channel, buf, 8, NULL), ==, 0);
+    scene_end(&scene);
+}
+
 TEST(a_writer_that_nobody_pulls_from_would_block)
 {
     static char block[QIOH_QUEUED_ROOM + 10];
