@@ -486,7 +486,8 @@ qioh_status qioh_channel_notify(qioh_channel *channel, uint32_t condition, qioh_
 
 /* does what has to come before the first byte: 0 done, also on a channel that has no such thing; 1
    a request waits for an answer; TIMEOUT after timeout_ms, or when the key handshake-timeout of the
-   layer is over, which bounds all calls together; INTR on a signal */
+   layer is over, which bounds all calls together; INTR on a signal, after which a call goes on from
+   there: also when just the last bytes of a handshake that is done had still to be sent */
 qioh_status qioh_channel_handshake(qioh_channel *channel, int32_t timeout_ms,
                                    qioh_error *error);
 /* the channel below, borrowed: good until the layer's handle is given up; NOTSUP on no layer */

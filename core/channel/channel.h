@@ -342,7 +342,9 @@ QIOChannel *qio_channel_new_fd(int fd, Error **errp);
  * @interruptible: a signal ends the wait with INTR
  *
  * Does what has to come before the first byte, of the layers below too; the first transfer does
- * it otherwise.  A channel that has no such thing is done at once.
+ * it otherwise.  A channel that has no such thing is done at once.  A blocking channel waits until
+ * the last word of the handshake is sent; when that fails, or is not done in time, it is still
+ * done, and the next transfer tells.  After INTR a call goes on where the last one was.
  * Returns: 0; 1 when a request of the peer waits for the program's answer; -1 (TIMEOUT, CANCELLED,
  * CLOSED, INTR, what the handshake failed with)
  */

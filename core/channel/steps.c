@@ -180,6 +180,25 @@ static int flush_all(QIOChannel *ioc, bool waits, int64_t deadline_ns, bool inte
     return ret;
 }
 
+/* What does not get out now goes with the next transfer, so no failure is one of the handshake.  A
+ * signal's handler has to run, though; who then calls again comes back to here.
+ * Returns: 0, or -1 INTR */
+static int flush_last_word(QIOChannel *ioc, int timeout_ms, int64_t deadline_ns,
+                           bool interruptible, Error **errp)
+{
+    Error *err = NULL;
+
+    if (flush_all(ioc, timeout_ms != 0, deadline_ns, interruptible, &err) == -1 &&
+        qio_error_get_code(err) == QIO_ERROR_INTR) {
+        qio_error_free(err);
+        qio_error_set(errp, QIO_ERROR_INTR, "a signal came while the last bytes of the handshake, "
+                      "which is done, were sent: call again to send them");
+        return -1;
+    }
+    qio_error_free(err);
+    return 0;
+}
+
 int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, Error **errp)
 {
     /* Without a limit of its own: the channel's, from the moment on that it would block. */
@@ -188,8 +207,9 @@ int qio_channel_handshake(QIOChannel *ioc, int timeout_ms, bool interruptible, E
                          errp);
 
     /* The last word of the handshake may be held back, here or by a layer below. */
-    if (ret >= 0 && qio_channel_get_blocking(ioc)) {
-        flush_all(ioc, timeout_ms != 0, deadline_ns, false, NULL);
+    if (ret >= 0 && qio_channel_get_blocking(ioc) &&
+        flush_last_word(ioc, timeout_ms, deadline_ns, interruptible, errp) < 0) {
+        return -1;
     }
     return ret;
 }

@@ -11,6 +11,7 @@
 #include "channel/layer.h"
 #include "runner.h"
 #include "scripted.h"
+#include "seam.h"
 #include "testclock.h"
 
 #define TYPE_FLIP "test-flip"
@@ -310,6 +311,50 @@ TEST(the_handshake_waits_for_the_peer_and_is_done_once)
     CHECK_INT(qio_channel_handshake(&flip->parent, -1, false, NULL), ==, 0);
     CHECK_INT(qio_channel_handshake(&flip->parent, 0, false, NULL), ==, 0);
     CHECK_MEM(s->written->data, "!", 1);
+    qio_object_unref(flip);
+    qio_object_unref(s);
+}
+
+/* The handshake is done, whatever becomes of its last word; a signal does not undo it. */
+TEST(a_signal_ends_the_wait_for_the_last_word_and_the_next_call_sends_it)
+{
+    Scripted *s = scripted_new();
+    Flip *flip = flip_new(s);
+    Error *err = NULL;
+
+    scripted_text(s, "!");
+    scripted_step(s, STEP_STALL);
+    flip->said = flip->holds = true;
+    s->write_room = 0;
+    for (int i = 0; i < 2; i++) {
+        seam_install();
+        seam_fail(SEAM_poll, 1, 1, EINTR);
+        CHECK_INT(qio_channel_handshake(&flip->parent, 60000, true, &err), ==, -1);
+        take_error(&err, QIO_ERROR_INTR);
+        CHECK(flip->heard && flip->holds);
+        seam_remove();
+    }
+    s->write_room = 1;
+    CHECK_INT(qio_channel_handshake(&flip->parent, 60000, true, &err), ==, 0);
+    CHECK_INT(s->written->len, ==, 1);
+    CHECK_MEM(s->written->data, ".", 1);
+    qio_object_unref(flip);
+    qio_object_unref(s);
+}
+
+TEST(a_last_word_that_cannot_be_sent_in_time_is_no_failure_of_the_handshake)
+{
+    Scripted *s = scripted_new();
+    Flip *flip = flip_new(s);
+
+    testclock_install();
+    scripted_text(s, "!");
+    scripted_step(s, STEP_STALL);
+    flip->said = flip->holds = true;
+    s->write_room = 0;
+    CHECK_INT(qio_channel_handshake(&flip->parent, 2500, true, NULL), ==, 0);
+    CHECK_INT(testclock_elapsed_ms(), ==, 2500);
+    testclock_remove();
     qio_object_unref(flip);
     qio_object_unref(s);
 }

@@ -135,6 +135,36 @@ def test_a_handler_that_raises_ends_opening_a_fifo(tmp_path):
         qio.connect(f'file:{tmp_path}/fifo?mode=w')
 
 
+REQUEST = (b'GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+           b'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n')
+
+
+def stuffed(channel):
+    """How many bytes it took until there was room for none."""
+    channel.setblocking(False)
+    done = 0
+    while (n := channel.write(BIG)) is not None:
+        done += n
+    channel.setblocking(True)
+    return done
+
+
+def test_a_handler_that_raises_ends_the_sending_of_a_handshakes_last_word(pair):
+    """The handshake is done nevertheless: it is no failure, and the next call sends the rest."""
+    a, b = pair
+    junk = stuffed(a)
+    b.write_all(REQUEST)
+    with a.websocket(server=True, handshake=False) as ws:
+        for _ in range(2):
+            with bell(raise_bell), ended_by_the_bell():
+                ws.handshake()
+        with bell(lambda *args: None, every=0.002), in_thread(lambda: b.read_exactly(junk)):
+            ws.handshake(timeout=PATIENCE)
+        assert b.read_until(b'\r\n\r\n').startswith(b'HTTP/1.1 101 ')
+        ws.write(b'abc')
+        assert b.read_exactly(5) == b'\x82\x03abc'
+
+
 def test_a_handler_that_raises_ends_closing_a_command():
     """The child is not impressed by the end of its input; the handler comes long before the 60 s."""
     command = qio.command(['sleep', '1000'], close_timeout=60)
