@@ -10,6 +10,7 @@
  */
 #include "runner.h"
 #include "leftover.h"
+#include "stuck.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -316,7 +317,7 @@ static void run_in_child(void (*run)(void *opaque), void *opaque)
 
 /* Waits for the child, at most the time it has; its exit status, or -1 when it had to be
  * killed. */
-static int wait_for_child(pid_t pid, int timeout_s)
+static int wait_for_child(pid_t pid, int timeout_s, bool quiet)
 {
     struct pollfd waiter = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
     bool in_time = true;
@@ -325,6 +326,9 @@ static int wait_for_child(pid_t pid, int timeout_s)
     if (waiter.fd >= 0) {
         in_time = TEMP_FAILURE_RETRY(poll(&waiter, 1, timeout_s * 1000)) != 0;
         close(waiter.fd);
+    }
+    if (!in_time && !quiet) {
+        stuck_print(pid);
     }
     kill(-pid, SIGKILL);        /* also what the test started and left */
     kill(pid, in_time ? 0 : SIGKILL);
@@ -389,7 +393,7 @@ TestVerdict test_process(void (*run)(void *opaque), void *opaque, int timeout_s,
         munmap(shared, sizeof(*shared));
         return TEST_CRASHED;
     }
-    verdict = judge(wait_for_child(pid, timeout_s), timeout_s, shared);
+    verdict = judge(wait_for_child(pid, timeout_s, quiet), timeout_s, shared);
     snprintf(message, cap, "%s%s%s", shared->message, shared->note[0] != '\0' ? ", at: " : "",
              shared->note);
     make_printable(message);

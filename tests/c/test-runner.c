@@ -7,6 +7,7 @@
  */
 #include "runner.h"
 #include "alloc.h"
+#include "stuck.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -205,6 +208,38 @@ FAIL_TEST(hang, TEST_TIMED_OUT, .timeout_s = 1)
     for (;;) {
         pause();
     }
+}
+
+/* What is printed of a process that stands still tells of each thread, with gdb or without. */
+static void picture_of_a_hang(const char *path)
+{
+    int err = dup(STDERR_FILENO);
+    int fd = memfd_create("stderr", MFD_CLOEXEC);
+    char text[4096] = "";
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        for (;;) {
+            pause();
+        }
+    }
+    setenv("PATH", path, 1);
+    dup2(fd, STDERR_FILENO);
+    stuck_print(pid);
+    dup2(err, STDERR_FILENO);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    CHECK_INT(pread(fd, text, sizeof(text) - 1, 0), >, 0);
+    CHECK_STR_HAS(text, "did not end in time");
+    CHECK(strstr(text, "pause") || strstr(text, "  thread "));
+    close(fd);
+    close(err);
+}
+
+TEST(a_hang_is_pictured)
+{
+    picture_of_a_hang(getenv("PATH"));
+    picture_of_a_hang("/nowhere");
 }
 
 FAIL_TEST(hang_with_signals_blocked, TEST_TIMED_OUT, .timeout_s = 1)

@@ -153,10 +153,13 @@ with qio.listen('tcp://here.test:0') as listener:
 def test_ctrl_c_ends_a_look_up(slow_names, call):
     process = start(slow_names, f'''
 import signal, threading
+ready = threading.Event()
 def say():
+    ready.wait()
     print('waiting', flush=True)        # another thread runs meanwhile
 threading.Timer(0.01, say).start()
 try:
+    ready.set()
     qio.{call}('tcp://slow.test:1', timeout=None)
 except KeyboardInterrupt:
     print('interrupted')
