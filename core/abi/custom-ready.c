@@ -406,7 +406,8 @@ bool abi_custom_waits_for_itself(QIOChannel *ioc)
 
     return abi_custom_calls(custom) ||
            (custom->notifier && atomic_load(&custom->software) &&
-            qio_loop_is_dispatching(custom->notifier));
+            qio_loop_is_dispatching(custom->notifier) &&
+            !qio_loop_is_helping(custom->notifier));
 }
 
 void abi_custom_notify(AbiCustom *custom, GIOCondition condition)

@@ -651,7 +651,8 @@ qioh_status qioh_task_get_lost(qioh_task *task, uint64_t *a_to_b, uint64_t *b_to
 qioh_status qioh_task_set_callback(qioh_task *task, qioh_task_fn fn, void *user_data,
                                    qioh_release_fn release, qioh_error *error);
 /* 1 ended, 0 time-out, INTR on a signal; does the task's own work while nobody dispatches the
-   loop, and calls nothing; BUSY inside a callback of the same loop */
+   loop, and calls nothing; BUSY inside a callback of the same loop, and on the thread that serves
+   the queued channel which the task needs next */
 qioh_status qioh_task_wait(qioh_task *task, int32_t timeout_ms, qioh_error *error);
 /* ends it with CANCELLED unless it has ended */
 qioh_status qioh_task_cancel(qioh_task *task, qioh_error *error);

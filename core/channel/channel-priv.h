@@ -254,6 +254,9 @@ QIOLoopWatch *qio_channel_add_steps(QIOChannel *ioc, AioContext *ctx, const QIOS
 
 /* ---- operation.c ---- */
 
+/* Whether who is at the bottom says that this thread, if it slept until the channel is ready, would
+ * be what it waits for (io_waits_for_itself).  Any thread. */
+bool qio_channel_waits_for_itself(QIOChannel *ioc);
 /* qio_channel_take_steps() as an operation, whose result is the last step's as a pointer. */
 QIOTask *qio_channel_steps_task(QIOChannel *ioc, QIOStepFunc *step, GIOCondition condition,
                                 int timeout_ms, AioContext *ctx, QIOTaskFunc func,

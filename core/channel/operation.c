@@ -49,6 +49,11 @@ static Error *cancelled(void)
     return err;
 }
 
+static bool is_stuck(Object *source)
+{
+    return qio_channel_waits_for_itself((QIOChannel *)source);
+}
+
 /* ---- handshake, and the steps of a coroutine ---- */
 
 typedef struct Steps {
@@ -129,6 +134,7 @@ QIOTask *qio_channel_steps_task(QIOChannel *ioc, QIOStepFunc *step, GIOCondition
     QIOTask *task = qio_task_new((Object *)ioc, ctx, func, opaque, destroy);
     Error *err = NULL;
 
+    qio_task_set_stuck(task, is_stuck);
     if (qio_channel_closing(ioc)) {
         qio_channel_set_closed_error(ioc, &err);
         qio_task_fail(task, err);
@@ -431,6 +437,7 @@ QIOTask *qio_channel_close_task(QIOChannel *ioc, int timeout_ms, AioContext *ctx
     bool byes = has_byes(state) && !qio_channel_closing(ioc);
     QIOLoopWatch *watch = NULL;
 
+    qio_task_set_stuck(task, is_stuck);
     qio_task_set_finish(task, close_finish, state);
     qio_task_set_deadline(task, timeout_ms);
     if (byes) {

@@ -237,9 +237,7 @@ static int poll_as_waiter(QIOWaiter *waiter, struct pollfd *fds, int n, int64_t 
     return r;
 }
 
-/* Whether what is at the bottom says that this thread, if it slept until then, would do so in
- * its own way. */
-static bool waits_for_itself(QIOChannel *ioc, int64_t deadline_ns, Error **errp)
+bool qio_channel_waits_for_itself(QIOChannel *ioc)
 {
     QIOChannel *bottom = g_object_ref(ioc);
     QIOChannel *below;
@@ -252,12 +250,18 @@ static bool waits_for_itself(QIOChannel *ioc, int64_t deadline_ns, Error **errp)
     itself = qio_channel_class(bottom)->io_waits_for_itself &&
              qio_channel_class(bottom)->io_waits_for_itself(bottom);
     g_object_unref(bottom);
-    itself = itself && (deadline_ns == QIO_NEVER || sys_ms_left(deadline_ns) > 0);
-    if (itself) {
-        qio_error_set(errp, QIO_ERROR_BUSY, "this thread is what the channel waits for: it cannot "
-                      "wait for the channel");
-    }
     return itself;
+}
+
+static bool check_itself(QIOChannel *ioc, int64_t deadline_ns, Error **errp)
+{
+    if (!qio_channel_waits_for_itself(ioc) ||
+        (deadline_ns != QIO_NEVER && sys_ms_left(deadline_ns) == 0)) {
+        return true;
+    }
+    qio_error_set(errp, QIO_ERROR_BUSY, "this thread is what the channel waits for: it cannot "
+                  "wait for the channel");
+    return false;
 }
 
 /* One sleep.  Returns: > 0 conditions, 0 look at the time and go on, -1 */
@@ -305,7 +309,7 @@ static int sleep_until(QIOChannel *ioc, GIOCondition condition, int64_t deadline
         if (ready) {
             break;
         }
-        if (waits_for_itself(ioc, deadline_ns, errp)) {
+        if (!check_itself(ioc, deadline_ns, errp)) {
             ready = -1;
             break;
         }
@@ -330,7 +334,7 @@ static int sleep_for_step(QIOChannel *ioc, GIOCondition condition, QIOWaiter *wa
         qio_channel_set_waiter_error(waiter, errp);
         return -1;
     }
-    if (waits_for_itself(ioc, deadline_ns, errp)) {
+    if (!check_itself(ioc, deadline_ns, errp)) {
         return -1;
     }
     n = watch_fds(ioc, condition, fds);

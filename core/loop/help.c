@@ -23,6 +23,7 @@ struct QIOLoopSleeper {
 typedef struct Wait {
     AioContext *ctx;
     bool (*done)(void *opaque);
+    bool (*stuck)(void *opaque);
     void *opaque;
     int64_t deadline_ns;
     QIOLoopSleeper sleeper;
@@ -93,6 +94,11 @@ void qio_loop_take_over(AioContext *ctx)
         /* They let the caller go first, who goes away instead. */
         qio_loop_wake_standbys(ctx);
     }
+}
+
+bool qio_loop_is_helping(AioContext *ctx)
+{
+    return qio_loop_is_dispatching(ctx) && ctx->helper;
 }
 
 void qio_loop_poke(AioContext *ctx)
@@ -202,6 +208,26 @@ static int look(Wait *wait)
     return n < 0 ? -1 : 0;
 }
 
+/* Asked without the lock, since it may look into channels, and that none of the internal watches
+ * has anything to do is still true after it. */
+static bool is_stuck(Wait *wait, Error **errp)
+{
+    bool stuck;
+
+    if (!wait->stuck || wait->deadline_ns == 0 || qio_loop_internals_due(wait->ctx)) {
+        return false;
+    }
+    pthread_mutex_unlock(&wait->ctx->lock);
+    stuck = wait->stuck(wait->opaque);
+    pthread_mutex_lock(&wait->ctx->lock);
+    if (!stuck || qio_loop_internals_due(wait->ctx)) {
+        return false;
+    }
+    qio_error_set(errp, QIO_ERROR_BUSY, "this thread is what the operation's channel waits for: it "
+                  "cannot wait for the operation");
+    return true;
+}
+
 static Step help_on(Wait *wait, Error **errp)
 {
     bool last = false;
@@ -216,6 +242,9 @@ static Step help_on(Wait *wait, Error **errp)
         }
         if (last) {
             return STEP_TIME_OUT;
+        }
+        if (is_stuck(wait, errp)) {
+            return STEP_FAILED;
         }
         if (look(wait) < 0) {
             return poll_failed(errp);
@@ -296,11 +325,11 @@ static Step step_on(Wait *wait, Error **errp)
     return help(wait, errp);
 }
 
-int qio_loop_help(AioContext *ctx, bool (*done)(void *opaque), void *opaque, int timeout_ms,
-                  Error **errp)
+int qio_loop_help(AioContext *ctx, bool (*done)(void *opaque), bool (*stuck)(void *opaque),
+                  void *opaque, int timeout_ms, Error **errp)
 {
     Wait wait = {
-        .ctx = ctx, .done = done, .opaque = opaque,
+        .ctx = ctx, .done = done, .stuck = stuck, .opaque = opaque,
         .deadline_ns = qio_loop_deadline_ns(timeout_ms),
         .sleeper.fd = sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
     };

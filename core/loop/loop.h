@@ -80,12 +80,15 @@ QIOLoopWatch *qio_loop_add_internal_timer(AioContext *ctx, int64_t after_ms, int
 /*
  * Waits until done(opaque), which is asked under the loop's lock and must call nothing of the
  * loop.  While nobody dispatches, this thread runs the internal watches itself, and nothing
- * else; whoever comes to dispatch gets the loop from it at once.
+ * else; whoever comes to dispatch gets the loop from it at once.  stuck(opaque) is asked before
+ * each sleep of these, without the lock: whether nobody but this thread could end it.
+ * NULL: never.
  * Returns: 1 done, 0 time-out, -1 with an error: BUSY (called from inside a dispatch of this
- * loop, which it would wait for), INTR, CLOSED (the loop is, and it is not done).  Any thread.
+ * loop, which it would wait for; stuck), INTR, CLOSED (the loop is, and it is not done).  Any
+ * thread.
  */
-int qio_loop_help(AioContext *ctx, bool (*done)(void *opaque), void *opaque, int timeout_ms,
-                  Error **errp);
+int qio_loop_help(AioContext *ctx, bool (*done)(void *opaque), bool (*stuck)(void *opaque),
+                  void *opaque, int timeout_ms, Error **errp);
 /* What done() of somebody in qio_loop_help() says may have changed.  Any thread. */
 void qio_loop_poke(AioContext *ctx);
 
@@ -163,6 +166,8 @@ void qio_loop_let_go(AioContext *ctx);
 
 /* True on the thread that is dispatching ctx right now. */
 bool qio_loop_is_dispatching(AioContext *ctx);
+/* True on the thread that is inside qio_loop_help() with it, where the one above is, too. */
+bool qio_loop_is_helping(AioContext *ctx);
 /* True on the thread that dispatches ctx or takes its events, by who did so last; before anybody
  * has, where there is only one thread.  Who sleeps there sleeps for ever if the loop has to act. */
 bool qio_loop_is_served_here(AioContext *ctx);

@@ -15,6 +15,7 @@
 #include "channel/channel-priv.h"
 #include "options/options-priv.h"
 #include "relay/pump.h"
+#include "task/task-priv.h"
 
 #define TYPE_QIO_RELAY "qio-relay"
 
@@ -121,6 +122,18 @@ static GIOCondition needs(QIORelay *relay, unsigned end)
         condition |= G_IO_OUT;
     }
     return condition;
+}
+
+static bool is_stuck(Object *source)
+{
+    QIORelay *relay = (QIORelay *)source;
+
+    for (unsigned end = 0; end < 2; end++) {
+        if (needs(relay, end) && qio_channel_waits_for_itself(relay->ends[end])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void kick_changed(QIORelay *relay)
@@ -490,6 +503,7 @@ QIOTask *qio_relay_start(QIOChannel *a, QIOChannel *b, const QIOOptions *options
     task = qio_task_new(&relay->parent, ctx, func, opaque, destroy);
     relay->task = task;
     relay->ctx = qio_task_get_context(task);
+    qio_task_set_stuck(task, is_stuck);
     qio_task_set_finish(task, relay_finish, relay);
     pthread_mutex_lock(&relay->lock);
     if (!qio_task_is_done(task)) {

@@ -33,6 +33,12 @@ bool qio_task_is_finished(QIOTask *task);
  * of a user.  Returns: false, and does nothing, when it is so already. */
 bool qio_task_on_finished(QIOTask *task, void (*func)(void *opaque), void *opaque);
 
+/* stuck: whether the operation, which has done what it could, goes on by nobody but the thread that
+ * asks, which is about to sleep until its end.  By who makes the task, before others have it; asked
+ * where the loop is dispatched, without any lock. */
+void qio_task_set_stuck(QIOTask *task, bool (*stuck)(Object *source));
+bool qio_task_is_stuck(QIOTask *task);
+
 /* The result of an operation that completed with GINT_TO_POINTER(number) and no function that
  * frees it; else 0. */
 int qio_task_get_number(QIOTask *task);

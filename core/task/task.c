@@ -38,6 +38,7 @@ struct QIOTask {
     GPtrArray *watches;             /* of the operation, removed when it finishes; or NULL */
     _Atomic(const void *) maker;    /* the thread inside qio_task_new() */
 
+    bool (*stuck)(Object *source);
     void (*finish)(QIOTask *task, gpointer state);
     gpointer state;
 
@@ -337,6 +338,16 @@ void qio_task_set_finish(QIOTask *task, void (*finish)(QIOTask *task, gpointer s
     if (late && finish) {
         finish(task, state);
     }
+}
+
+void qio_task_set_stuck(QIOTask *task, bool (*stuck)(Object *source))
+{
+    task->stuck = stuck;
+}
+
+bool qio_task_is_stuck(QIOTask *task)
+{
+    return task->stuck && task->stuck(task->source);
 }
 
 gpointer qio_task_get_state(QIOTask *task)

@@ -121,6 +121,11 @@ static bool is_finished(void *opaque)
     return qio_task_is_finished(opaque);
 }
 
+static bool is_stuck(void *opaque)
+{
+    return qio_task_is_stuck(opaque);
+}
+
 int qio_task_wait(QIOTask *task, int timeout_ms, Error **errp)
 {
     if (qio_task_is_finished(task)) {
@@ -129,5 +134,6 @@ int qio_task_wait(QIOTask *task, int timeout_ms, Error **errp)
     if (timeout_ms != 0 && qio_in_coroutine()) {
         return wait_in_coroutine(task, timeout_ms, errp);
     }
-    return qio_loop_help(qio_task_get_context(task), is_finished, task, timeout_ms, errp);
+    return qio_loop_help(qio_task_get_context(task), is_finished, is_stuck, task, timeout_ms,
+                         errp);
 }

@@ -255,6 +255,88 @@ TEST(a_layer_over_a_queued_channel_is_busy_on_the_thread_that_serves)
     CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
 }
 
+/* On the thread that serves, after all that could be done without it. */
+static void check_task_is_busy(qioh_task *task)
+{
+    qioh_error error = { 0 };
+
+    CHECK(task != NULL);
+    CHECK_INT(qioh_task_wait(task, 0, NULL), ==, 0);
+    CHECK_INT(qioh_task_wait(task, -1, &error), ==, QIOH_E_BUSY);
+    CHECK_STR_HAS(error.message, "this thread");
+    CHECK_INT(qioh_task_wait(task, 60000, NULL), ==, QIOH_E_BUSY);
+    CHECK_INT(qioh_task_status(task, NULL), ==, QIOH_E_AGAIN);
+}
+
+static void drain_events(qioh_loop *loop)
+{
+    qioh_event event = { .struct_size = sizeof(event) };
+
+    while (qioh_loop_next_events(loop, &event, 1, 0, NULL) == 1) {
+    }
+}
+
+TEST(waiting_for_a_task_over_a_queued_channel_is_busy_on_the_thread_that_serves)
+{
+    qioh_loop *loop = qioh_loop_new(NULL);
+    qioh_loop *other = qioh_loop_new(NULL);
+    qioh_channel *channel = qioh_channel_new_queued(loop, 1, NULL);
+    qioh_creds *creds = qioh_creds_new_anon(NULL, 0, NULL);
+    qioh_channel *tls = qioh_channel_new_tls_client(channel, creds, NULL, NULL);
+    qioh_task *tasks[2], *close_task;
+
+    drain_events(loop);
+    /* In the loop where the channel is answered, and in one that nobody serves. */
+    tasks[0] = qioh_task_start_handshake(tls, -1, loop, 2, NULL);
+    check_task_is_busy(tasks[0]);
+    CHECK_INT(qioh_task_cancel(tasks[0], NULL), ==, 0);
+    tasks[1] = qioh_task_start_handshake(tls, -1, other, 2, NULL);
+    check_task_is_busy(tasks[1]);
+    CHECK_INT(qioh_task_cancel(tasks[1], NULL), ==, 0);
+    close_task = qioh_task_start_close(tls, -1, loop, 3, NULL);
+    check_task_is_busy(close_task);
+    /* With an answer, though it is the end, there is something to go on with. */
+    CHECK_INT(qioh_channel_push_end(channel, 0, NULL, NULL), ==, 0);
+    CHECK_INT(qioh_task_wait(close_task, -1, NULL), ==, 1);
+    qioh_task_unref(close_task);
+    qioh_task_unref(tasks[0]);
+    qioh_task_unref(tasks[1]);
+    qioh_channel_unref(tls);
+    qioh_channel_unref(channel);
+    qioh_creds_unref(creds);
+    qioh_loop_unref(other);
+    qioh_loop_unref(loop);
+    CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
+}
+
+/* A relay waits on for its other end, as long as it needs that only. */
+TEST(waiting_for_a_relay_is_busy_once_it_needs_the_thread_that_waits)
+{
+    qioh_loop *loop = qioh_loop_new(NULL);
+    qioh_channel *channel = qioh_channel_new_queued(loop, 1, NULL);
+    qioh_channel *pair[2];
+    qioh_task *relay;
+    char buf[8];
+
+    CHECK_INT(qioh_channel_new_pair(pair, NULL), ==, 0);
+    drain_events(loop);
+    relay = qioh_task_start_relay(channel, pair[0], NULL, loop, 2, NULL);
+    check_task_is_busy(relay);
+    CHECK_INT(qioh_channel_push_end(channel, 0, NULL, NULL), ==, 0);
+    CHECK_INT(qioh_channel_write_all(pair[1], "abc", 3, NULL), ==, 0);
+    CHECK_INT(qioh_task_wait(relay, 1, NULL), ==, 0);
+    CHECK_INT(qioh_channel_pull(channel, buf, sizeof(buf), NULL), ==, 3);
+    CHECK_INT(qioh_channel_close(pair[1], NULL), ==, 0);
+    CHECK_INT(qioh_task_wait(relay, -1, NULL), ==, 1);
+    CHECK_INT(qioh_task_status(relay, NULL), ==, 0);
+    qioh_task_unref(relay);
+    qioh_channel_unref(pair[0]);
+    qioh_channel_unref(pair[1]);
+    qioh_channel_unref(channel);
+    qioh_loop_unref(loop);
+    CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
+}
+
 TEST(a_relay_carries_between_a_queued_channel_and_a_socket)
 {
     qioh_channel *pair[2];

@@ -217,7 +217,7 @@ TEST(help_runs_internal_watches_only)
     CHECK_INT(qio_aio_context_defer(ctx, count, &calls, NULL, NULL), ==, 0);
     mine = qio_loop_add_internal_timer(ctx, 10, 10, step_timer, &goal, NULL, NULL);
     polls = seam_hits(SEAM_poll);
-    CHECK_INT(qio_loop_help(ctx, reached, &goal, -1, NULL), ==, 1);
+    CHECK_INT(qio_loop_help(ctx, reached, NULL, &goal, -1, NULL), ==, 1);
     CHECK_INT(testclock_elapsed_ms(), ==, 30);
     CHECK_INT(seam_hits(SEAM_poll) - polls, <=, 6);
     CHECK_INT(calls, ==, 0);
@@ -238,15 +238,15 @@ TEST(help_times_out)
 
     testclock_install();
     ctx = new_loop();
-    CHECK_INT(qio_loop_help(ctx, reached, &goal, 0, NULL), ==, 0);
-    CHECK_INT(qio_loop_help(ctx, reached, &goal, 25, NULL), ==, 0);
+    CHECK_INT(qio_loop_help(ctx, reached, NULL, &goal, 0, NULL), ==, 0);
+    CHECK_INT(qio_loop_help(ctx, reached, NULL, &goal, 25, NULL), ==, 0);
     CHECK_INT(testclock_elapsed_ms(), ==, 25);
     mine = qio_loop_add_internal_timer(ctx, 10, 10, step_timer, &goal, NULL, NULL);
-    CHECK_INT(qio_loop_help(ctx, reached, &goal, 20, NULL), ==, 0);
+    CHECK_INT(qio_loop_help(ctx, reached, NULL, &goal, 20, NULL), ==, 0);
     CHECK_INT(atomic_load(&goal.left), ==, 1);
     testclock_advance_ms(10);
     /* A try does what is due. */
-    CHECK_INT(qio_loop_help(ctx, reached, &goal, 0, NULL), ==, 1);
+    CHECK_INT(qio_loop_help(ctx, reached, NULL, &goal, 0, NULL), ==, 1);
     drop(mine);
     qio_aio_context_unref(ctx);
     testclock_remove();
@@ -260,18 +260,18 @@ TEST(help_fails)
 
     seam_install();
     seam_fail(SEAM_poll, 1, 1, EINTR);
-    CHECK_INT(qio_loop_help(ctx, reached, &goal, -1, &err), ==, -1);
+    CHECK_INT(qio_loop_help(ctx, reached, NULL, &goal, -1, &err), ==, -1);
     CHECK_INT(code_of(g_steal_pointer(&err)), ==, QIO_ERROR_INTR);
     seam_install();
     seam_fail(SEAM_poll, 1, 1, ENOMEM);
-    CHECK_INT(qio_loop_help(ctx, reached, &goal, -1, &err), ==, -1);
+    CHECK_INT(qio_loop_help(ctx, reached, NULL, &goal, -1, &err), ==, -1);
     CHECK_INT(qio_error_get_errno(err), ==, ENOMEM);
     qio_error_free(g_steal_pointer(&err));
     seam_remove();
     CHECK_INT(qio_aio_context_close(ctx, NULL), ==, 0);
-    CHECK_INT(qio_loop_help(ctx, reached, &goal, -1, &err), ==, -1);
+    CHECK_INT(qio_loop_help(ctx, reached, NULL, &goal, -1, &err), ==, -1);
     CHECK_INT(code_of(err), ==, QIO_ERROR_CLOSED);
-    CHECK_INT(qio_loop_help(ctx, reached, &done, -1, NULL), ==, 1);
+    CHECK_INT(qio_loop_help(ctx, reached, NULL, &done, -1, NULL), ==, 1);
     qio_aio_context_unref(ctx);
 }
 
@@ -280,10 +280,10 @@ static void help_inside(void *opaque)
     Goal goal = { 1 };
     Error *err = NULL;
 
-    CHECK_INT(qio_loop_help(opaque, reached, &goal, -1, &err), ==, -1);
+    CHECK_INT(qio_loop_help(opaque, reached, NULL, &goal, -1, &err), ==, -1);
     CHECK_INT(code_of(err), ==, QIO_ERROR_BUSY);
     atomic_store(&goal.left, 0);
-    CHECK_INT(qio_loop_help(opaque, reached, &goal, -1, NULL), ==, 1);
+    CHECK_INT(qio_loop_help(opaque, reached, NULL, &goal, -1, NULL), ==, 1);
 }
 
 TEST(help_inside_a_callback_is_busy)
@@ -306,7 +306,7 @@ static void *help_thread(void *opaque)
 {
     Helper *helper = opaque;
 
-    helper->result = qio_loop_help(helper->ctx, reached, helper->goal, -1, NULL);
+    helper->result = qio_loop_help(helper->ctx, reached, NULL, helper->goal, -1, NULL);
     return NULL;
 }
 
@@ -415,7 +415,7 @@ TEST(help_without_a_descriptor)
 
     seam_install();
     seam_fail(SEAM_eventfd, 1, 1, EMFILE);
-    CHECK_INT(qio_loop_help(ctx, reached, &goal, -1, NULL), ==, 1);
+    CHECK_INT(qio_loop_help(ctx, reached, NULL, &goal, -1, NULL), ==, 1);
     CHECK_INT(seam_struck(), ==, 1);
     seam_remove();
     drop(mine);
