@@ -355,20 +355,26 @@ static GPtrArray *take_all(QIOChannel *ioc)
     return watches;
 }
 
-/* Those that are woken by a look at them: watches, and the layer above. */
-static void kick_watches(QIOChannel *ioc)
+static void kick_aio_watches(QIOChannel *ioc, void (*kick)(QIOLoopWatch *))
 {
     GPtrArray *watches = take_all(ioc);
-    QIOChannel *layer;
     guint i;
 
     for (i = 0; watches && i < watches->len; i++) {
-        qio_loop_watch_kick(watches->pdata[i]);
+        kick(watches->pdata[i]);
         qio_loop_watch_unref(watches->pdata[i]);
     }
     if (watches) {
         g_ptr_array_free(watches, TRUE);
     }
+}
+
+/* Those that are woken by a look at them: watches, and the layer above. */
+static void kick_watches(QIOChannel *ioc)
+{
+    QIOChannel *layer;
+
+    kick_aio_watches(ioc, qio_loop_watch_kick);
     qio_channel_kick_sources(ioc);
     layer = qio_layer_above(ioc);
     if (layer) {
@@ -390,4 +396,21 @@ void qio_channel_notify(QIOChannel *ioc, GIOCondition condition)
 void qio_channel_kick(QIOChannel *ioc)
 {
     qio_channel_notify(ioc, G_IO_IN | G_IO_OUT);
+}
+
+void qio_channel_kick_others(QIOChannel *ioc)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    QIOChannel *layer;
+
+    pthread_mutex_lock(&priv->lock);
+    qio_channel_wake_other_waiters(ioc);
+    pthread_mutex_unlock(&priv->lock);
+    kick_aio_watches(ioc, qio_loop_watch_kick_other);
+    qio_channel_kick_other_sources(ioc);
+    layer = qio_layer_above(ioc);
+    if (layer) {
+        qio_channel_kick_others(layer);
+        g_object_unref(layer);
+    }
 }

@@ -193,6 +193,7 @@ GIOCondition qio_channel_report(GIOCondition asked, GIOCondition ready);
 GIOCondition qio_channel_soft_ready(QIOChannel *ioc, GIOCondition condition);
 /* Wakes sleepers of `condition`: reason CLOSED, CANCELLED or 0 (look again).  lock held. */
 void qio_channel_wake_waiters(QIOChannel *ioc, GIOCondition condition, QIOErrorCode reason);
+void qio_channel_wake_other_waiters(QIOChannel *ioc);
 
 /*
  * Sleeps as one who waits to write to the channel, whom its close and cancel wake, on descriptors
@@ -275,11 +276,18 @@ void qio_channel_cancel_sleepers(QIOChannel *ioc);
 
 void qio_channel_end_sources(QIOChannel *ioc);
 void qio_channel_kick_sources(QIOChannel *ioc);
+void qio_channel_kick_other_sources(QIOChannel *ioc);
 void qio_channel_end_aio_watches(QIOChannel *ioc);
 void qio_channel_cancel_yields(QIOChannel *ioc, GIOCondition condition);
 void qio_channel_free_yields(QIOChannel *ioc);
 /* Software readiness changed: everybody who waits looks again.  Any thread. */
 void qio_channel_kick(QIOChannel *ioc);
+/*
+ * The same but for who waits in a call of this very thread, which is awake and looks anyway.  For a
+ * layer that has moved bytes out of its descriptor and did not hand them all out: whoever found
+ * nothing before sleeps at a descriptor that says nothing any more.
+ */
+void qio_channel_kick_others(QIOChannel *ioc);
 /* Suspends the current coroutine until condition holds.  Returns: 0, -1 (TIMEOUT, CANCELLED,
  * CLOSED, NOTSUP) */
 int qio_channel_yield_deadline(QIOChannel *ioc, GIOCondition condition, int64_t deadline_ns,

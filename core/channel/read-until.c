@@ -162,7 +162,6 @@ static size_t find_end(const QIOReadAhead *ahead, size_t len, const struct iovec
 static ssize_t take(QIOChannel *ioc, void *buf, size_t cap, size_t len, Error **errp)
 {
     struct iovec iov = { .iov_base = buf, .iov_len = len };
-    ssize_t n;
 
     if (len > cap) {
         Error *err = NULL;
@@ -173,9 +172,7 @@ static ssize_t take(QIOChannel *ioc, void *buf, size_t cap, size_t len, Error **
         qio_error_propagate(errp, err);
         return -1;
     }
-    n = qio_readahead_drain(ioc, &iov, 1, NULL, NULL, errp);
-    qio_channel_kick(ioc);
-    return n;
+    return qio_readahead_drain(ioc, &iov, 1, NULL, NULL, errp);
 }
 
 /* What the held bytes say.  Returns: a result, or QIO_CHANNEL_ERR_BLOCK for "more is needed". */
@@ -229,6 +226,7 @@ ssize_t qio_channel_read_until_flags(QIOChannel *ioc, void *buf, size_t cap,
     for (;;) {
         n = look(ioc, ahead, buf, cap, delims, ndelims, limit, errp);
         if (n != QIO_CHANNEL_ERR_BLOCK) {
+            qio_channel_kick(ioc);      /* what is held, and what is not any more */
             return n;
         }
         qio_readahead_drop_fds(ahead);

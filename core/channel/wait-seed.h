@@ -15,6 +15,7 @@ struct QIOWaiter {
     GIOCondition condition;
     int wake_fd;                /* -1: none could be had */
     GMainContext *context;      /* wait-seed.c: what to wake instead */
+    pthread_t thread;
     _Atomic int reason;         /* a QIOErrorCode that ends the wait, or 0 */
     bool woken;                 /* lock held */
 };

@@ -99,6 +99,7 @@ void qio_channel_waiter_add(QIOChannel *ioc, QIOWaiter *waiter)
 {
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
 
+    waiter->thread = pthread_self();
     pthread_mutex_lock(&priv->lock);
     waiter->next = priv->waiters;
     priv->waiters = waiter;
@@ -148,6 +149,17 @@ void qio_channel_wake_waiters(QIOChannel *ioc, GIOCondition condition, QIOErrorC
             atomic_store(&waiter->reason, reason);
         }
         wake(waiter);
+    }
+}
+
+void qio_channel_wake_other_waiters(QIOChannel *ioc)
+{
+    QIOWaiter *waiter;
+
+    for (waiter = qio_channel_priv(ioc)->waiters; waiter; waiter = waiter->next) {
+        if (!pthread_equal(waiter->thread, pthread_self())) {
+            wake(waiter);
+        }
     }
 }
 

@@ -27,6 +27,7 @@ struct QIOChannelSource {
     bool direct;                    /* the descriptors tell it all, and never change */
     _Atomic bool ended;
     _Atomic bool kicked;            /* its ready time was set to make its context look again */
+    _Atomic pthread_t inside;       /* the thread that looks, or calls its function; 0 */
     QIOChannelSource *next, **pprev;
 };
 
@@ -75,6 +76,21 @@ static GIOCondition source_fired(QIOChannelSource *source)
 
 /* ---- the source ---- */
 
+static void set_inside(QIOChannelSource *source, pthread_t thread)
+{
+    atomic_store_explicit(&source->inside, thread, memory_order_relaxed);
+}
+
+static GIOCondition source_soft_ready(QIOChannelSource *source)
+{
+    GIOCondition ready;
+
+    set_inside(source, pthread_self());
+    ready = qio_channel_soft_ready(source->ioc, source->condition);
+    set_inside(source, (pthread_t)0);
+    return ready;
+}
+
 static gboolean source_prepare(GSource *gsource, gint *timeout)
 {
     QIOChannelSource *source = (QIOChannelSource *)gsource;
@@ -86,7 +102,7 @@ static gboolean source_prepare(GSource *gsource, gint *timeout)
     if (atomic_exchange_explicit(&source->kicked, false, memory_order_relaxed)) {
         g_source_set_ready_time(gsource, -1);
     }
-    source->ready = qio_channel_soft_ready(source->ioc, source->condition);
+    source->ready = source_soft_ready(source);
     if (source->ready) {
         return TRUE;
     }
@@ -104,7 +120,7 @@ static gboolean source_check(GSource *gsource)
         return TRUE;
     }
     source->ready |= source->direct ? source_fired(source)
-                                    : qio_channel_soft_ready(source->ioc, source->condition);
+                                    : source_soft_ready(source);
     return source->ready != 0;
 }
 
@@ -128,7 +144,9 @@ static gboolean source_dispatch(GSource *gsource, GSourceFunc callback, gpointer
                   source->ioc->name ? source->ioc->name : "");
         return G_SOURCE_REMOVE;
     }
+    set_inside(source, pthread_self());
     keep = func(source->ioc, ready, data);
+    set_inside(source, (pthread_t)0);
     return keep && !ended;
 }
 
@@ -203,6 +221,23 @@ void qio_channel_kick_sources(QIOChannel *ioc)
     for (source = priv->sources; source; source = source->next) {
         atomic_store_explicit(&source->kicked, true, memory_order_relaxed);
         g_source_set_ready_time(&source->parent, 0);
+    }
+    pthread_mutex_unlock(&priv->lock);
+}
+
+/* One that this thread is in is prepared before its context sleeps. */
+void qio_channel_kick_other_sources(QIOChannel *ioc)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    QIOChannelSource *source;
+
+    pthread_mutex_lock(&priv->lock);
+    for (source = priv->sources; source; source = source->next) {
+        if (!pthread_equal(atomic_load_explicit(&source->inside, memory_order_relaxed),
+                           pthread_self())) {
+            atomic_store_explicit(&source->kicked, true, memory_order_relaxed);
+            g_source_set_ready_time(&source->parent, 0);
+        }
     }
     pthread_mutex_unlock(&priv->lock);
 }

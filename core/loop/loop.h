@@ -110,6 +110,9 @@ void qio_loop_set_common(int fd, void (*func)(void));
 
 /* Asks a watch to advance again in the next dispatch.  Any thread. */
 void qio_loop_watch_kick(QIOLoopWatch *watch);
+/* The same, but for one whose function or subject is just being called by this thread: it is asked
+ * after that anyway. */
+void qio_loop_watch_kick_other(QIOLoopWatch *watch);
 
 /*
  * The subject closed: one last call (or event) with condition | G_IO_NVAL in the next

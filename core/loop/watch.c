@@ -373,3 +373,14 @@ void qio_loop_watch_kick(QIOLoopWatch *watch)
     qio_loop_watch_push_ask(watch);
     pthread_mutex_unlock(&watch->ctx->lock);
 }
+
+void qio_loop_watch_kick_other(QIOLoopWatch *watch)
+{
+    AioContext *ctx = watch->ctx;
+
+    pthread_mutex_lock(&ctx->lock);
+    if (watch->ops && !(watch->running && qio_loop_is_dispatching(ctx))) {
+        qio_loop_watch_push_ask(watch);
+    }
+    pthread_mutex_unlock(&ctx->lock);
+}

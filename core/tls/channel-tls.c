@@ -513,6 +513,7 @@ static int tls_close(QIOChannel *ioc, Error **errp)
     if (qio_tls_enter(tls, NULL) == 0) {
         ret = part(tls, errp);
         tls->kick = false;
+        tls->told = true;
         qio_tls_leave(tls);
     }
     qio_tls_stop_timer(tls);

@@ -4,8 +4,9 @@
  *
  * Owns: what comes with the lock of the layer (channel/layer-lock.h).  Rules: whoever was told
  * "would block", since the holder called a function of the program, is woken when the holder
- * leaves.  In a forked child nobody gets in, since two processes that send under one key break it,
- * and since the lock may have been held when the child was made.
+ * leaves, and so is who waits for what the holder has decrypted and not taken: the descriptor has
+ * nothing more to say of it.  In a forked child nobody gets in, since two processes that send under
+ * one key break it, and since the lock may have been held when the child was made.
  */
 #include "tls/tls-priv.h"
 #include "base/fork.h"
@@ -54,10 +55,15 @@ int qio_tls_enter_open(QIOChannelTls *tls, Error **errp)
 void qio_tls_leave(QIOChannelTls *tls)
 {
     bool kick = tls->kick;
+    bool left = tls->packet || tls->read_end || tls->read_error;
+    bool tell = left && !tls->told;
 
     tls->kick = false;
+    tls->told = left;
     kick |= qio_layer_lock_leave(&tls->lock);
     if (G_UNLIKELY(kick)) {
         qio_channel_notify(&tls->parent, G_IO_IN | G_IO_OUT);
+    } else if (G_UNLIKELY(tell)) {
+        qio_channel_kick_others(&tls->parent);
     }
 }

@@ -22,18 +22,31 @@ int qio_ws_enter(QIOChannelWebsock *ws, bool patient, Error **errp)
     return ret;
 }
 
+/* Whether something to read may have come out of the descriptor and not been taken. */
+static bool has_left(QIOWsInput *in)
+{
+    bool filled = in->filled;
+
+    in->filled = false;
+    return filled && (in->start < in->end || in->event || in->ended || in->closed ||
+                      (in->in_frame && in->compressed));
+}
+
 void qio_ws_leave(QIOChannelWebsock *ws)
 {
-    bool kick;
+    bool kick, tell;
 
     if (ws->out.pong_due || ws->out.close_due) {
         qio_ws_flush(ws, NULL);
     }
     kick = ws->kick;
     ws->kick = false;
+    tell = has_left(&ws->in);
     kick |= qio_layer_lock_leave(&ws->lock);
     if (kick) {
         qio_channel_kick(&ws->parent);
+    } else if (G_UNLIKELY(tell)) {
+        qio_channel_kick_others(&ws->parent);
     }
 }
 

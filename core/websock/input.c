@@ -305,6 +305,7 @@ ssize_t qio_ws_fill(QIOChannelWebsock *ws, const struct iovec *direct, Error **e
     n = qio_layer_readv(&ws->parent, iov, niov, errp);
     if (n > 0 && (size_t)n > ahead) {
         in->end += (size_t)n - ahead;
+        in->filled = true;
     }
     return n;
 }

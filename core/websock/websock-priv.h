@@ -76,6 +76,7 @@ typedef struct QIOWsInput {
     uint8_t event;          /* opcode of a control frame that is to be reported, 0 = none */
     uint8_t control_len, control_at;
     unsigned fills;         /* reads of this try */
+    bool filled;            /* since the lock was taken, into `buf` */
     unsigned fragments;
     uint64_t left, done;    /* of the frame's payload */
     uint64_t message_len;
