@@ -93,7 +93,7 @@ int qiopy_aio_call_soon(QioHome *home, PyObject *callback, PyObject *argument, P
 typedef struct QioPlace {
     QioWait waits[2];                   /* for reading, for writing */
     PyObject *watch;                    /* a Watch, where there is no one descriptor */
-    QioLink link;                       /* in QioAio.places, at a layer's descriptor */
+    QioLink link;                       /* in QioAio.places, at a descriptor */
     QioHome *home;                      /* borrowed from the owner while it is in there */
     uint32_t condition;
     const char *method;
@@ -123,7 +123,8 @@ typedef struct QioAio {
     struct QioOp *reader;               /* borrowed; one at a time */
     struct QioOp *writer;               /* borrowed; whose turn it is */
     QioLink writers;                    /* QioOp.turn: who waits for a turn, in order */
-    QioLink places;                     /* QioPlace.link: who waits at a layer's descriptor */
+    QioLink places;                     /* QioPlace.link: who waits at a descriptor */
+    unsigned looks;                     /* how often who waits there was looked after */
     QioSpot *spots[QIO_AIO_SPOTS];      /* owned: where it has waited; the oldest goes */
     unsigned spot;                      /* the next to replace */
     unsigned streak;                    /* calls that were done at once since one that was not */

@@ -385,7 +385,6 @@ static PySendResult run(QioOp *op, bool first, PyObject **result)
         qiopy_op_finish(op);
         *result = op->result;
         op->result = NULL;
-        qiopy_place_look_again(op->channel, NULL);
         return PYGEN_RETURN;
     }
     if (status == 0) {
@@ -398,7 +397,6 @@ static PySendResult run(QioOp *op, bool first, PyObject **result)
     }
     qiopy_op_tell_written(op);
     qiopy_op_fail(op);
-    qiopy_place_look_again(op->channel, NULL);
     return PYGEN_ERROR;
 }
 

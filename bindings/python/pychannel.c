@@ -106,7 +106,7 @@ static PyObject *readinto_method(PyObject *self, PyObject *const *args, Py_ssize
     }
     array = (PyByteArrayObject *)args[0];
     if (!PyByteArray_CheckExact(args[0]) || (size_t)Py_SIZE(array) >= o->keep ||
-        o->inside & QIO_READING) {
+        o->inside & (QIO_READING | QIO_AWAITED)) {
         return plain_readinto(self, args[0]);
     }
     qiopy_error_init(&error);
@@ -135,7 +135,7 @@ static PyObject *write_method(PyObject *self, PyObject *const *args, Py_ssize_t 
         return write_with(self, args, nargs, kwnames);
     }
     if (!PyBytes_CheckExact(args[0]) || (size_t)PyBytes_GET_SIZE(args[0]) >= o->keep ||
-        o->inside & QIO_WRITING) {
+        o->inside & (QIO_WRITING | QIO_AWAITED)) {
         return plain_write(self, args[0]);
     }
     len = PyBytes_GET_SIZE(args[0]);
@@ -264,6 +264,7 @@ PyObject *qiopy_channel_get_poll(QioObject *self, uint32_t condition)
     if (condition & QIOH_OUT && condition & (QIOH_IN | QIOH_MORE)) {
         Py_RETURN_NONE;
     }
+    self->inside |= QIO_AWAITED_HOOK;
     qiopy_enter();
     unlocked = qiopy_unlock(self, 0);
     qiopy_error_init(&error);

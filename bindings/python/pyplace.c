@@ -5,8 +5,8 @@
  * Owns: the choice between the descriptor that the channel names (a spot, pyaio.c), both directions
  * of it at once where a layer wants that, and a watch in the home's own loop, for a channel that
  * has no one descriptor; and who waits at a layer's descriptor while others use the layer, which
- * may leave that descriptor with nothing more to say.  Thread of the loop, GIL held; only looking
- * again may be another's.
+ * may leave that descriptor with nothing more to say, and so may who reads ahead on any channel.
+ * Thread of the loop, GIL held; only looking again may be another's.
  */
 #include "pyaio.h"
 #include <stddef.h>
@@ -57,13 +57,24 @@ static int watch(QioPlace *place, QioObject *channel, QioHome *home, uint32_t co
     return place->watch ? 0 : -1;
 }
 
+static bool has_layers(const QioObject *channel)
+{
+    return channel->keep != QIO_UNLOCK_BYTES;
+}
+
 int qiopy_place_wait(QioPlace *place, QioObject *channel, QioHome *home, uint32_t condition,
                      const char *method)
 {
     uint32_t events = 0;
     int32_t fd = -1;
-    int status = how(channel, condition, &fd, &events);
+    bool linked = has_layers(channel) || condition != QIOH_OUT;
+    unsigned looks = channel->aio->looks;
+    int status;
 
+    if (linked) {
+        channel->inside |= QIO_AWAITED_AIO;
+    }
+    status = how(channel, condition, &fd, &events);
     if (status == 1) {
         return 0;
     }
@@ -78,7 +89,12 @@ int qiopy_place_wait(QioPlace *place, QioObject *channel, QioHome *home, uint32_
         qiopy_place_leave(place);
         return -1;
     }
-    if (channel->keep != QIO_UNLOCK_BYTES) {    /* it has layers */
+    /* Another thread looked meanwhile, and found nobody here. */
+    if (linked && channel->aio->looks != looks) {
+        qiopy_place_leave(place);
+        return 0;
+    }
+    if (linked) {
         place->home = home;
         place->condition = condition;
         place->method = method;
@@ -157,4 +173,40 @@ void qiopy_place_look_again(QioObject *channel, const QioPlace *me)
     }
     Py_DECREF(channel);
     PyErr_Restore(e1, e2, e3);
+}
+
+static void tell_hook(QioObject *self)
+{
+    PyObject *hook = qiopy_hook(QIO_HOOK_LOOKED);
+    PyObject *e1, *e2, *e3;
+    PyObject *result;
+
+    PyErr_Fetch(&e1, &e2, &e3);
+    result = hook ? PyObject_CallOneArg(hook, (PyObject *)self) : Py_NewRef(Py_None);
+    if (!result) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    Py_XDECREF(result);
+    PyErr_Restore(e1, e2, e3);
+}
+
+void qiopy_look_after(QioObject *self, unsigned way)
+{
+    unsigned awaited = self->inside & QIO_AWAITED;
+
+    if (!has_layers(self) && way == QIO_WRITING) {
+        return;                                 /* nothing moves in */
+    }
+    /* Who goes on waiting says so again. */
+    self->inside &= (uint8_t)~QIO_AWAITED;
+    if (awaited & QIO_AWAITED_AIO) {
+        self->aio->looks++;
+        qiopy_place_look_again(self, NULL);
+        if (!qio_list_empty(&self->aio->places)) {
+            self->inside |= QIO_AWAITED_AIO;
+        }
+    }
+    if (awaited & QIO_AWAITED_HOOK) {
+        tell_hook(self);
+    }
 }

@@ -73,6 +73,7 @@ void qiopy_give_back(QioObject *self, const void *buf, size_t len)
         qiopy_raise(&error);
         PyErr_WriteUnraisable((PyObject *)self);
     }
+    qiopy_looked(self, QIO_READING);
     PyErr_Restore(e1, e2, e3);
 }
 

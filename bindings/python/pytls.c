@@ -232,6 +232,7 @@ PyObject *qiopy_handshake(QioObject *self, QioTimeout timeout)
             return NULL;
         }
     } while (status == 1);
+    qiopy_looked(self, 0);
     if (status < 0) {
         return NULL;
     }

@@ -283,7 +283,7 @@ PyObject *qiopy_channel_wait(QioObject *self, uint32_t condition, QioTimeout tim
         return NULL;
     }
     result = wait_once(self, condition, patience.timeout, 0);
-    qiopy_place_look_again(self, NULL);
+    qiopy_looked(self, 0);
     return result < 0 ? NULL : qiopy_condition((uint32_t)result);
 }
 

@@ -336,6 +336,7 @@ PyObject *qiopy_shutdown(QioObject *self, uint32_t how, QioTimeout timeout)
     qiopy_error_init(&error);
     status = qioh_channel_shutdown(self->h.channel, how, &error);
     qiopy_relock(self, unlocked, -1, NULL);
+    qiopy_looked(self, 0);
     if (status < 0) {
         qiopy_raise(&error);
         return NULL;

@@ -31,6 +31,13 @@
 %alone(x_send_fds, QIO_WRITING)
 %alone(x_try_flush, QIO_WRITING)
 
+%exception qioh_channel::x_unread {
+  qiopy_enter();
+  $action
+  qiopy_leave();
+  qiopy_looked((QioObject *)self, QIO_READING);
+}
+
 /* Those that take the lock of a layer: see qiopy_unlock(). */
 %define %unlocked(NAME)
 %exception qioh_channel::NAME {

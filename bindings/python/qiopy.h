@@ -47,7 +47,8 @@ typedef struct QioObject {
     bool closed;                /* close() or detach() was called: nothing to warn of */
     bool lent;                  /* a channel below another, whose object warns instead */
     bool answering;             /* on_request is being asked */
-    uint8_t inside;             /* a channel: QIO_READING, QIO_WRITING while a call does that */
+    uint8_t inside;             /* a channel: QIO_READING, QIO_WRITING while a call does that, and
+                                 * QIO_AWAITED_* */
     uint32_t keep;              /* a channel: transfers of fewer bytes keep the GIL */
     struct QioMessage *message; /* a WebSocket: what came of a message (pywebsock.c) */
     PyObject *on_request;       /* a WebSocket server: who answers its request */
@@ -63,6 +64,14 @@ typedef struct QioObject {
  */
 #define QIO_READING 1u
 #define QIO_WRITING 2u
+
+/*
+ * An event loop waits at the channel's descriptor, which may have nothing more to say once a call
+ * has moved the bytes into a layer or the read-ahead: each call looks after who waits, at its end.
+ */
+#define QIO_AWAITED_AIO 4u      /* pyplace.c */
+#define QIO_AWAITED_HOOK 8u     /* QIO_HOOK_LOOKED is to be told */
+#define QIO_AWAITED (QIO_AWAITED_AIO | QIO_AWAITED_HOOK)
 void qiopy_raise_busy(unsigned way);
 
 /* false: BusyError */
@@ -76,9 +85,21 @@ static inline bool qiopy_begin(QioObject *self, unsigned way)
     return true;
 }
 
+/* Raises nothing, keeps an exception. */
+void qiopy_look_after(QioObject *self, unsigned way);
+
+/* After a call that may have moved bytes; way: QIO_READING, QIO_WRITING or 0 for both. */
+static inline void qiopy_looked(QioObject *self, unsigned way)
+{
+    if (__builtin_expect(self->inside & QIO_AWAITED, 0)) {
+        qiopy_look_after(self, way);
+    }
+}
+
 static inline void qiopy_end(QioObject *self, unsigned way)
 {
     self->inside &= (uint8_t)~way;
+    qiopy_looked(self, way);
 }
 
 extern PyTypeObject *qiopy_types[QIO_TYPES];
@@ -112,6 +133,8 @@ typedef enum QioHook {
     /* closing(channel, close): a channel is about to be closed (or else detached), for event loops
        written in Python; True: left to that loop */
     QIO_HOOK_CLOSING = QIO_HOOK_CHANNEL + 16,
+    /* looked(channel): bytes may have come out of a descriptor that _get_poll() has named */
+    QIO_HOOK_LOOKED,
     QIO_HOOKS,
 } QioHook;
 

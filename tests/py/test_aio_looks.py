@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""qio.aio: whoever looks at a layer decodes what another task waits for.
-
-The other's descriptor says nothing any more then; it has to be woken all the same.
+"""qio.aio: whoever looks at a channel may take what another task waits for out of its descriptor,
+into a layer or the read-ahead.  The other has to be woken all the same.
 """
 
 import asyncio
@@ -11,6 +10,7 @@ import pytest
 import qio
 import qio.aio as aio
 from aioloops import LOOPS, run
+from looks import LOOKS, NEWS
 from qio.aio import AsyncChannel
 from test_aio_layers import psk, tls_pair, websocket_pair
 
@@ -21,17 +21,22 @@ def loop(request):
     return request.param
 
 
+async def plain_pair():
+    return map(AsyncChannel, qio.pair())
+
+
 async def ws_over_tls_pair():
     a, b = await tls_pair()
     return await asyncio.gather(a.websocket(server=True), b.websocket())
 
 
-PAIRS = {'tls': tls_pair, 'websocket': websocket_pair, 'both': ws_over_tls_pair}
+PAIRS = {'plain': plain_pair, 'tls': tls_pair, 'websocket': websocket_pair,
+         'both': ws_over_tls_pair}
 
 
 @pytest.fixture(params=PAIRS)
 def pair(request):
-    """Makes a pair of channels with layers."""
+    """Makes a pair of channels."""
     return PAIRS[request.param]
 
 
@@ -44,47 +49,52 @@ async def waits(awaitable):
     return task
 
 
-def test_a_wait_beside_a_reader(loop, pair):
+async def news_beside_a_reader(pair, look):
+    """What comes for a reader that waits is found by the look, which may take some of it."""
+    a, b = await pair()
+    reader = await waits(a.read_some())
+    b.channel.write(NEWS, timeout=1)
+    taken = look(a)
+    taken = await taken if asyncio.iscoroutine(taken) else taken
+    assert await asyncio.wait_for(reader, 10) == NEWS[taken:]
+    await asyncio.gather(a.aclose(), b.aclose())
+
+
+@pytest.mark.parametrize('look', LOOKS)
+def test_a_look_of_the_channel_beside_a_reader(loop, pair, look):
+    run(loop, lambda: news_beside_a_reader(pair, lambda a: LOOKS[look](a.channel)))
+
+
+@pytest.mark.parametrize('verb, args', [('wait', ['in']), ('wait', ['out']), ('write', [b'old'])])
+def test_another_verb_beside_a_reader(loop, pair, verb, args):
+    async def look(a):
+        await getattr(a, verb)(*args)
+        return 0
+    run(loop, lambda: news_beside_a_reader(pair, look))
+
+
+def test_what_a_reader_gives_back_beside_a_wait(loop, pair):
+    """The wait begins when the reader has taken all that came."""
     async def main():
         a, b = await pair()
-        reader = await waits(a.read_some())
-        b.channel.write(b'news', timeout=1)
-        assert await a.wait('in')
-        assert await asyncio.wait_for(reader, 10) == b'news'
+        reader = await waits(a.read_exactly(100))
+        b.channel.write(NEWS, timeout=1)
+        while a.channel.wait('in', timeout=0):
+            await asyncio.sleep(0)
+        wait = await waits(a.wait('in'))
+        reader.cancel()
+        assert await asyncio.wait_for(wait, 10)
+        assert await a.read_exactly(len(NEWS)) == NEWS
         await asyncio.gather(a.aclose(), b.aclose())
     run(loop, main)
 
 
-def test_a_look_of_the_channel_beside_a_reader(loop, pair):
+def test_a_shutdown_of_the_channel_beside_a_reader(loop, pair):
     async def main():
         a, b = await pair()
         reader = await waits(a.read_some())
-        b.channel.write(b'news', timeout=1)
-        assert a.channel.wait('in', timeout=0)
-        assert await asyncio.wait_for(reader, 10) == b'news'
-        await asyncio.gather(a.aclose(), b.aclose())
-    run(loop, main)
-
-
-def test_a_writer_beside_a_reader(loop, pair):
-    async def main():
-        a, b = await pair()
-        reader = await waits(a.read_some())
-        b.channel.write(b'news', timeout=1)
-        await a.write(b'old')
-        assert await asyncio.wait_for(reader, 10) == b'news'
-        assert await b.read_some() == b'old'
-        await asyncio.gather(a.aclose(), b.aclose())
-    run(loop, main)
-
-
-def test_a_wait_for_room_beside_a_reader(loop, pair):
-    async def main():
-        a, b = await pair()
-        reader = await waits(a.read_some())
-        b.channel.write(b'news', timeout=1)
-        assert await a.wait('out')
-        assert await asyncio.wait_for(reader, 10) == b'news'
+        a.channel.shutdown('read')
+        assert await asyncio.wait_for(reader, 10) == b''
         await asyncio.gather(a.aclose(), b.aclose())
     run(loop, main)
 

@@ -20,8 +20,8 @@ from .tls import TLSChannel, TLSCreds
 from .websocket import WebSocketChannel
 
 _ERROR, _INCOMPLETE, _CONDITIONS, _FD, _LISTENER, _CREDS, _CHANNEL = range(7)
-#: For qio.trio, which registers it when it is loaded.
-CLOSING = _CHANNEL + 16
+#: For qio.trio, which registers them when it is loaded.
+CLOSING, LOOKED = _CHANNEL + 16, _CHANNEL + 17
 
 if _qio.abi_version() != _qio.QIOH_ABI_VERSION:
     raise ImportError(f"libqio has ABI version {_qio.abi_version()}, this module was built for "

@@ -19,10 +19,10 @@ import outcome  # type: ignore[import]
 import trio  # type: ignore[import]
 
 from . import _qio
-from ._hooks import CLOSING
+from ._hooks import CLOSING, LOOKED
 from .channel import Channel
 from .conditions import IN, MORE, OUT
-from .errors import AbortedError
+from .errors import AbortedError, Error
 from .listener import Listener
 from .loop import Loop
 
@@ -80,12 +80,13 @@ def home() -> Home:
 class Wait:
     """One task that waits for a channel."""
 
-    __slots__ = ("condition", "ways", "aborted", "fd", "event", "token")
+    __slots__ = ("condition", "ways", "aborted", "looked", "fd", "event", "token")
 
     def __init__(self, condition: int) -> None:
         self.condition = condition
         self.ways = condition | IN if condition & MORE else condition
         self.aborted = False
+        self.looked = False
         self.fd = -1
         self.event: Any = None
         self.token = trio.lowlevel.current_trio_token()
@@ -121,6 +122,7 @@ class Wait:
 
     async def ready(self, channel: Channel) -> None:
         """Wait until a try may succeed; any number of false alarms."""
+        self.looked = False
         where = True if self.aborted else channel._get_poll(self.condition)
         if where is True:
             await trio.lowlevel.checkpoint()
@@ -149,7 +151,9 @@ class Wait:
     async def _by_descriptor(self, fd: int, events: int) -> None:
         self.fd = fd
         try:
-            if events == IN | OUT:
+            if self.looked:
+                await trio.lowlevel.checkpoint()
+            elif events == IN | OUT:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._first, nursery, fd, IN)
                     nursery.start_soon(self._first, nursery, fd, OUT)
@@ -222,11 +226,16 @@ class State:
         wait.aborted = self.closing
         return wait
 
-    def look_again(self, channel: Channel, me: Optional[Wait]) -> None:
-        """After a try on a layer, which may have decoded what another task waits for: its descriptor
-        says nothing any more."""
+    def look_again(self, channel: Channel) -> None:
+        """After a call that may have moved into a layer or the read-ahead what a task waits for:
+        its descriptor says nothing any more.  One that fails is woken to see it."""
         for wait in list(self.waits):
-            if wait is not me and wait.fd >= 0 and channel._get_poll(wait.condition) is True:
+            wait.looked = True          # of another thread, before it waits
+            try:
+                ready = wait.fd >= 0 and channel._get_poll(wait.condition) is True
+            except Error:
+                ready = True
+            if ready:
                 wait.wake_soon()
 
     def abort(self, condition: int) -> None:
@@ -283,4 +292,11 @@ def _closing(channel: Channel, close: bool) -> bool:
     return False
 
 
+def _looked(channel: Channel) -> None:
+    state: Optional[State] = _states.get(channel)
+    if state is not None and state.waits:
+        state.look_again(channel)
+
+
 _qio.set_hook(CLOSING, _closing)
+_qio.set_hook(LOOKED, _looked)

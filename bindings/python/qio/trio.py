@@ -50,14 +50,13 @@ class AsyncChannel(AsyncVerbs, trio.abc.AsyncResource):  # type: ignore[misc]
     stream() is the same as a trio.abc.HalfCloseableStream.
     """
 
-    __slots__ = ("_channel", "_state", "_layered")
+    __slots__ = ("_channel", "_state")
 
     def __init__(self, channel: Channel) -> None:
         if not isinstance(channel, Channel):
             raise TypeError(f"channel has to be a qio.Channel, not {type(channel).__name__}")
         self._channel = channel
         self._state = state_of(channel)
-        self._layered = channel.transport is not None
 
     @property
     def channel(self) -> Channel:
@@ -119,11 +118,7 @@ class AsyncChannel(AsyncVerbs, trio.abc.AsyncResource):  # type: ignore[misc]
             while (result := fn(*args, timeout=TRY, **kwargs)) is None:
                 if wait is None:
                     wait = self._state.new_wait(condition)
-                elif self._layered:
-                    self._state.look_again(self._channel, wait)
                 await wait.ready(self._channel)
-            if self._layered and self._state.waits:
-                self._state.look_again(self._channel, wait)
         except BaseException as error:
             _give_up(fn, error)
             raise
@@ -135,7 +130,10 @@ class AsyncChannel(AsyncVerbs, trio.abc.AsyncResource):  # type: ignore[misc]
         return result
 
     async def _task(self, start: Start) -> _qio.Task:
-        task: _qio.Task = await _task(start)
+        try:
+            task: _qio.Task = await _task(start)
+        finally:
+            self._state.look_again(self._channel)   # a handshake reads what comes behind it, too
         return task
 
     async def _within(self, seconds: Optional[float], awaitable: Awaitable[Any]) -> None:
