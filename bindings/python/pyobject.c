@@ -291,6 +291,10 @@ static void object_finalize(PyObject *self)
     bool warns = o->h.token && !o->closed && !o->lent && type <= QIO_TYPE_LISTENER;
     PyObject *e1, *e2, *e3;
 
+    if (o->finalized) {
+        return;                                 /* __del__() of a class has called us before */
+    }
+    o->finalized = true;
     PyErr_Fetch(&e1, &e2, &e3);
     if (warns && holds_descriptor(o, type) &&
         PyErr_ResourceWarning(self, 1, "unclosed %R", self) < 0) {

@@ -45,6 +45,7 @@ typedef struct QioObject {
     PyObject *weakrefs;
     struct QioShell *shells;    /* a loop's or creds' functions, a watch's own: see pyloop.c */
     bool closed;                /* close() or detach() was called: nothing to warn of */
+    bool finalized;
     bool lent;                  /* a channel below another, whose object warns instead */
     bool answering;             /* on_request is being asked */
     uint8_t inside;             /* a channel: QIO_READING, QIO_WRITING while a call does that, and

@@ -112,6 +112,70 @@ def test_dropping_it_closes_it():
     assert closes == [1, 1]
 
 
+class Buried:
+    ends = None
+
+    def __del__(self):
+        self.ends.append('del')
+
+
+@pytest.mark.parametrize('calls_super', [False, True])
+@pytest.mark.parametrize('mixed_in', [False, True])
+@pytest.mark.parametrize('cycle', [False, True])
+def test_a_del_of_the_class_takes_nothing_from_the_end(calls_super, mixed_in, cycle):
+    ends = []
+
+    class Own(Told):
+        if not mixed_in:
+            def __del__(self):
+                ends.append('del')
+                if calls_super:
+                    super().__del__()
+
+        def close(self):
+            ends.append('close')
+
+    class Mixed(Buried, Own):
+        pass
+
+    channel = Mixed() if mixed_in else Own()
+    channel.ends = ends
+    channel.cycle = channel if cycle else None
+    del channel
+    gc.collect()
+    assert ends == ['del', 'close']
+
+
+def test_a_del_that_fails_takes_nothing_from_the_end(monkeypatch):
+    closes = []
+
+    class Channel(Told):
+        def __del__(self):
+            raise Boom('buried')
+
+        def close(self):
+            closes.append(1)
+
+    told = []
+    monkeypatch.setattr(sys, 'unraisablehook', lambda raised: told.append(str(raised.exc_value)))
+    Channel()
+    gc.collect()
+    assert told == ['buried']
+    assert closes == [1]
+
+
+def test_a_del_of_the_class_and_a_descriptor_warn_once():
+    class Channel(OverSocket):
+        def __del__(self):
+            super().__del__()
+
+    ours, theirs = socket.socketpair()
+    with theirs, pytest.warns(ResourceWarning, match='unclosed <.*Channel') as told:
+        Channel(ours)
+        gc.collect()
+    assert len(told) == 1
+
+
 def test_a_descriptor_that_is_dropped_open_is_warned_of():
     ours, theirs = socket.socketpair()
     with theirs, pytest.warns(ResourceWarning, match='unclosed <OverSocket'):

@@ -7,6 +7,7 @@ rules of both are in docs/python.md.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from . import _qio
@@ -32,6 +33,19 @@ def _find(cls: type, name: str) -> Any:
         if name in base.__dict__:
             return base.__dict__[name]
     return None
+
+
+def _with_the_end(written: Any) -> Any:
+    """The __del__() of a class, after which the channel ends as it does without one."""
+    @functools.wraps(written)
+    def finalize(self: Any) -> None:
+        try:
+            written(self)
+        finally:
+            super(CustomChannel, self).__del__()
+
+    setattr(finalize, "_qio_end", True)
+    return finalize
 
 
 class CustomChannel(Channel):
@@ -81,6 +95,9 @@ class CustomChannel(Channel):
             cls._written |= 1 << number
             if not isinstance(found, _qio.CustomOp):
                 setattr(cls, name, _qio.CustomOp(found, getattr(Channel, name, None), number))
+        found = _find(cls, "__del__")
+        if found is not None and not hasattr(found, "_qio_end"):
+            setattr(cls, "__del__", _with_the_end(found))
 
     def notify(self, condition: Condition = _qio.QIOH_IN | _qio.QIOH_OUT, /) -> None:
         """Reading, writing or both may not wait any more: whoever waits looks again.  Does nothing
