@@ -71,15 +71,14 @@ static int unsupported(const char *op, Error **errp)
 /* The calls of ops that a thread is in, the innermost first. */
 typedef struct Call {
     AbiCustom *custom;
+    AbiScope *scope;
     struct Call *outer;
     qioh_error error;
 } Call;
 
-static _Thread_local Call *calls;
-
 bool abi_custom_calls(AbiCustom *custom)
 {
-    const Call *call = calls;
+    const Call *call = abi_scope()->innermost;
 
     while (call && call->custom != custom) {
         call = call->outer;
@@ -88,7 +87,7 @@ bool abi_custom_calls(AbiCustom *custom)
 }
 
 /* Counted as inside, but for close, which is called when nobody is. */
-static int begin(AbiCustom *custom, bool enter, Call *call, Error **errp)
+ABI_INLINE int begin(AbiCustom *custom, bool enter, Call *call, Error **errp)
 {
     if (G_UNLIKELY(custom->epoch != qio_fork_epoch())) {
         qio_error_set(errp, QIO_ERROR_FORKED, "the channel belongs to the parent process");
@@ -100,16 +99,19 @@ static int begin(AbiCustom *custom, bool enter, Call *call, Error **errp)
     memset(&call->error, 0, offsetof(qioh_error, message) + 1);
     call->error.struct_size = sizeof(call->error);
     call->custom = custom;
-    call->outer = calls;
-    calls = call;
-    abi_scope_enter();
+    call->scope = abi_scope();
+    call->outer = call->scope->innermost;
+    call->scope->innermost = call;
+    abi_scope_begin(call->scope);
     return 0;
 }
 
-static void end(AbiCustom *custom, bool entered)
+ABI_INLINE void end(const Call *call, bool entered)
 {
-    calls = calls->outer;
-    abi_scope_leave();
+    AbiCustom *custom = call->custom;
+
+    call->scope->innermost = call->outer;
+    abi_scope_end(call->scope);
     if (entered) {
         qio_channel_leave(&custom->parent, QIO_USE_ONE, NULL);
     }
@@ -138,10 +140,10 @@ static ssize_t transferred(const char *op, int64_t n, ssize_t total, const qioh_
 ssize_t abi_custom_call_readv(AbiCustom *custom, const struct iovec *iov, size_t niov, int **fds,
                               size_t *nfds, Error **errp)
 {
-    ssize_t total = qio_iov_length(iov, niov, errp);
+    ssize_t n, total = qio_iov_length(iov, niov, errp);
     qioh_fdset *set = NULL;
+    int64_t result;
     Call call;
-    ssize_t n;
 
     if (!custom->ops.readv) {
         return unsupported("readv", errp);
@@ -149,19 +151,20 @@ ssize_t abi_custom_call_readv(AbiCustom *custom, const struct iovec *iov, size_t
     if (total < 0 || begin(custom, true, &call, errp) < 0) {
         return -1;
     }
-    set = fds ? qioh_fdset_new(&call.error) : NULL;
-    if (fds && !set) {
-        n = failed("readv", call.error.code, &call.error, errp);
+    if (G_UNLIKELY(fds) && !(set = qioh_fdset_new(&call.error))) {
+        result = call.error.code;
     } else {
-        n = transferred("readv",
-                        custom->ops.readv(custom->user_data, (const qioh_iovec *)iov, niov, 0,
-                                          set, &call.error), total, &call.error, errp);
+        result = custom->ops.readv(custom->user_data, (const qioh_iovec *)iov, niov, 0, set,
+                                   &call.error);
     }
-    if (set && n > 0) {
-        abi_fdset_take_all(set, fds, nfds);
+    n = transferred("readv", result, total, &call.error, errp);
+    if (G_UNLIKELY(set)) {
+        if (n > 0) {
+            abi_fdset_take_all(set, fds, nfds);
+        }
+        qioh_fdset_unref(set);
     }
-    qioh_fdset_unref(set);
-    end(custom, true);
+    end(&call, true);
     return n;
 }
 
@@ -182,10 +185,10 @@ static qioh_fdset *set_of(const int *fds, size_t nfds, qioh_error *error)
 ssize_t abi_custom_call_writev(AbiCustom *custom, const struct iovec *iov, size_t niov,
                                const int *fds, size_t nfds, Error **errp)
 {
-    ssize_t total = qio_iov_length(iov, niov, errp);
+    ssize_t n, total = qio_iov_length(iov, niov, errp);
     qioh_fdset *set = NULL;
+    int64_t result;
     Call call;
-    ssize_t n;
 
     if (!custom->ops.writev) {
         return unsupported("writev", errp);
@@ -193,19 +196,20 @@ ssize_t abi_custom_call_writev(AbiCustom *custom, const struct iovec *iov, size_
     if (total < 0 || begin(custom, true, &call, errp) < 0) {
         return -1;
     }
-    set = nfds > 0 ? set_of(fds, nfds, &call.error) : NULL;
-    if (nfds > 0 && !set) {
-        n = failed("writev", call.error.code, &call.error, errp);
+    if (G_UNLIKELY(nfds > 0) && !(set = set_of(fds, nfds, &call.error))) {
+        result = call.error.code;
     } else {
-        n = transferred("writev",
-                        custom->ops.writev(custom->user_data, (const qioh_iovec *)iov, niov, 0,
-                                           set, &call.error), total, &call.error, errp);
-        if (n == 0 && total > 0) {
-            n = broke_rules("writev", 0, "one that accepts nothing answers QIOH_E_AGAIN", errp);
-        }
+        result = custom->ops.writev(custom->user_data, (const qioh_iovec *)iov, niov, 0, set,
+                                    &call.error);
     }
-    qioh_fdset_unref(set);
-    end(custom, true);
+    n = transferred("writev", result, total, &call.error, errp);
+    if (G_UNLIKELY(n == 0 && total > 0)) {
+        n = broke_rules("writev", 0, "one that accepts nothing answers QIOH_E_AGAIN", errp);
+    }
+    if (G_UNLIKELY(set)) {
+        qioh_fdset_unref(set);
+    }
+    end(&call, true);
     return n;
 }
 
@@ -236,7 +240,7 @@ int abi_custom_call_close(AbiCustom *custom, Error **errp)
         return -1;
     }
     ret = done("close", custom->ops.close(custom->user_data, &call.error), &call.error, errp);
-    end(custom, false);
+    end(&call, false);
     return ret;
 }
 
@@ -253,7 +257,7 @@ int abi_custom_call_shutdown(AbiCustom *custom, uint32_t how, Error **errp)
     }
     ret = done("shutdown", custom->ops.shutdown(custom->user_data, how, &call.error),
                &call.error, errp);
-    end(custom, true);
+    end(&call, true);
     return ret;
 }
 
@@ -272,7 +276,7 @@ int64_t abi_custom_call_seek(AbiCustom *custom, int64_t offset, int whence, Erro
     if (ret < 0) {
         ret = failed("seek", ret, &call.error, errp);
     }
-    end(custom, true);
+    end(&call, true);
     return ret;
 }
 
@@ -290,7 +294,7 @@ int abi_custom_call_flush(AbiCustom *custom, Error **errp)
     }
     result = custom->ops.flush(custom->user_data, &call.error);
     ret = result == QIOH_E_AGAIN ? QIO_CHANNEL_ERR_BLOCK : done("flush", result, &call.error, errp);
-    end(custom, true);
+    end(&call, true);
     return ret;
 }
 
@@ -341,6 +345,6 @@ AbiCustomPoll abi_custom_call_get_poll(AbiCustom *custom, GIOCondition way, QIOP
     } else {
         failed("get_poll", result, &call.error, errp);
     }
-    end(custom, true);
+    end(&call, true);
     return how;
 }

@@ -19,6 +19,12 @@ enum {
     ASKS_MAX = 4,               /* how often an op may say "poll this" of what is ready */
 };
 
+/* The bits of `state`; a way is G_IO_IN, G_IO_OUT or both. */
+#define MAYBE(way) ((uint32_t)(way))            /* no transfer said "would block" since notify */
+#define MISSED(way) ((uint32_t)(way) << 8)      /* somebody looked while that bit was cleared */
+#define STATE_READING (1u << 16)        /* somebody is in readv, or about to keep what it read */
+#define STATE_TURNED_AWAY (1u << 17)    /* and somebody else was told "would block" for that */
+
 /* ---- what was read for a waiter ---- */
 
 void abi_custom_drop_stage(AbiCustom *custom)
@@ -63,6 +69,11 @@ static ssize_t take_bytes(AbiStage *stage, const struct iovec *iov, size_t niov,
     return (ssize_t)total;
 }
 
+static bool is_staged(AbiCustom *custom)
+{
+    return G_UNLIKELY(atomic_load_explicit(&custom->staged, memory_order_acquire));
+}
+
 /* Delivers what a waiter has read.  Returns false when there is nothing. */
 static bool take_stage(AbiCustom *custom, const struct iovec *iov, size_t niov, int **fds,
                        size_t *nfds, ssize_t *n, Error **errp)
@@ -70,9 +81,6 @@ static bool take_stage(AbiCustom *custom, const struct iovec *iov, size_t niov, 
     AbiStage *stage = &custom->stage;
     bool there;
 
-    if (G_LIKELY(!atomic_load_explicit(&custom->staged, memory_order_acquire))) {
-        return false;
-    }
     pthread_mutex_lock(&custom->lock);
     there = atomic_load(&custom->staged);
     if (there && stage->start < stage->end) {
@@ -89,69 +97,63 @@ static bool take_stage(AbiCustom *custom, const struct iovec *iov, size_t niov, 
     return there;
 }
 
-/* ---- one reader at a time ---- */
+/* ---- the state ---- */
 
-static bool claim_reading(AbiCustom *custom)
+/* Each step of a transfer is one change of the word: changes cost as much as the calls around. */
+static uint32_t change(AbiCustom *custom, uint32_t clear, uint32_t set)
 {
-    if (!atomic_exchange(&custom->reading, true)) {
-        return true;
+    uint32_t now = atomic_load_explicit(&custom->state, memory_order_relaxed);
+
+    while (!atomic_compare_exchange_weak(&custom->state, &now, (now & ~clear) | set)) {
     }
-    atomic_store(&custom->turned_away, true);
-    /* Done in between?  Then nobody sees the mark. */
-    if (!atomic_exchange(&custom->reading, true)) {
-        return true;
-    }
-    return false;
+    return now;
 }
 
-static void end_reading(AbiCustom *custom)
+/* One reader at a time: false for the others, who are woken at its end.  Clears the bit of input
+ * as begin_writing() does for output. */
+static bool begin_reading(AbiCustom *custom)
 {
-    atomic_store(&custom->reading, false);
-    if (G_UNLIKELY(atomic_exchange(&custom->turned_away, false))) {
+    uint32_t now = atomic_load_explicit(&custom->state, memory_order_relaxed);
+    uint32_t next;
+
+    do {
+        next = now & STATE_READING ? now | STATE_TURNED_AWAY
+                                   : (now & ~MAYBE(G_IO_IN)) | STATE_READING;
+    } while (!atomic_compare_exchange_weak(&custom->state, &now, next));
+    return !(now & STATE_READING);
+}
+
+static void end_reading(AbiCustom *custom, bool blocked)
+{
+    uint32_t clear = STATE_READING | STATE_TURNED_AWAY | (blocked ? 0 : MISSED(G_IO_IN));
+    uint32_t before = change(custom, clear, blocked ? 0 : MAYBE(G_IO_IN));
+
+    if (G_UNLIKELY(before & clear & ~STATE_READING)) {
         qio_channel_notify(&custom->parent, G_IO_IN);
     }
 }
 
-/* Around an op that transfers: clears the bit, and sets it unless the op said "would block", in
- * which case whoever looked meanwhile has to look again. */
-static void begin_transfer(AbiCustom *custom, GIOCondition way)
+static void begin_writing(AbiCustom *custom)
 {
-    atomic_fetch_and(&custom->maybe, ~(uint32_t)way);
+    change(custom, MAYBE(G_IO_OUT), 0);
 }
 
-static void end_transfer(AbiCustom *custom, GIOCondition way, ssize_t n)
+static void end_writing(AbiCustom *custom, bool blocked)
 {
-    if (n == QIO_CHANNEL_ERR_BLOCK) {
-        return;
-    }
-    atomic_fetch_or(&custom->maybe, (uint32_t)way);
-    if (G_UNLIKELY(atomic_load(&custom->missed) & way) &&
-        (atomic_fetch_and(&custom->missed, ~(uint32_t)way) & way)) {
-        qio_channel_notify(&custom->parent, way);
+    if (!blocked &&
+        G_UNLIKELY(change(custom, MISSED(G_IO_OUT), MAYBE(G_IO_OUT)) & MISSED(G_IO_OUT))) {
+        qio_channel_notify(&custom->parent, G_IO_OUT);
     }
 }
 
 /* Whether the bit is set; when not, whoever sets it knows that somebody asked. */
 static bool may_transfer(AbiCustom *custom, GIOCondition way)
 {
-    if (atomic_load(&custom->maybe) & way) {
-        return true;
-    }
-    atomic_fetch_or(&custom->missed, (uint32_t)way);
-    return (atomic_load(&custom->maybe) & way) != 0;
+    return (atomic_load(&custom->state) & MAYBE(way)) ||
+           (change(custom, 0, MISSED(way)) & MAYBE(way));
 }
 
-/* The op readv, and what its answer means for the bit. */
-static ssize_t read_once(AbiCustom *custom, const struct iovec *iov, size_t niov, int **fds,
-                         size_t *nfds, Error **errp)
-{
-    ssize_t n;
-
-    begin_transfer(custom, G_IO_IN);
-    n = abi_custom_call_readv(custom, iov, niov, fds, nfds, errp);
-    end_transfer(custom, G_IO_IN, n);
-    return n;
-}
+/* ---- looking by reading ---- */
 
 /* Reads into the stage, by whoever has claimed reading.  Returns: whether a read is answered. */
 static bool read_ahead(AbiCustom *custom)
@@ -173,7 +175,7 @@ static bool read_ahead(AbiCustom *custom)
         bytes = g_malloc(STAGE_SIZE);
     }
     iov.iov_base = bytes;
-    n = read_once(custom, &iov, 1, passes ? &fds : NULL, passes ? &nfds : NULL, &err);
+    n = abi_custom_call_readv(custom, &iov, 1, passes ? &fds : NULL, passes ? &nfds : NULL, &err);
     pthread_mutex_lock(&custom->lock);
     stage->bytes = bytes;
     stage->start = 0;
@@ -199,12 +201,12 @@ static bool look_for_input(AbiCustom *custom)
     if (custom->ops.seek) {
         return true;
     }
-    if (!claim_reading(custom)) {
+    if (!begin_reading(custom)) {
         return false;
     }
     /* A reader may have it by now; who looked looks again then, as there may be more. */
     there = atomic_load(&custom->staged) || read_ahead(custom);
-    end_reading(custom);
+    end_reading(custom, !there);
     return there;
 }
 
@@ -213,11 +215,12 @@ static bool look_for_input(AbiCustom *custom)
 /* A failure of get_poll, told once. */
 static bool give_owed(AbiCustom *custom, Error **errp)
 {
-    Error *owed = NULL;
+    Error *owed;
 
-    if (G_UNLIKELY(atomic_load_explicit(&custom->owed, memory_order_relaxed))) {
-        owed = atomic_exchange(&custom->owed, NULL);
+    if (G_LIKELY(!atomic_load_explicit(&custom->owed, memory_order_relaxed))) {
+        return false;
     }
+    owed = atomic_exchange(&custom->owed, NULL);
     qio_error_propagate(errp, owed);
     return owed != NULL;
 }
@@ -231,16 +234,16 @@ ssize_t abi_custom_readv(QIOChannel *ioc, const struct iovec *iov, size_t niov, 
     if (give_owed(custom, errp)) {
         return -1;
     }
-    if (take_stage(custom, iov, niov, fds, nfds, &n, errp)) {
+    if (is_staged(custom) && take_stage(custom, iov, niov, fds, nfds, &n, errp)) {
         return n;
     }
-    if (!claim_reading(custom)) {
+    if (!begin_reading(custom)) {
         return QIO_CHANNEL_ERR_BLOCK;
     }
-    if (!take_stage(custom, iov, niov, fds, nfds, &n, errp)) {
-        n = read_once(custom, iov, niov, fds, nfds, errp);
+    if (!is_staged(custom) || !take_stage(custom, iov, niov, fds, nfds, &n, errp)) {
+        n = abi_custom_call_readv(custom, iov, niov, fds, nfds, errp);
     }
-    end_reading(custom);
+    end_reading(custom, n == QIO_CHANNEL_ERR_BLOCK);
     return n;
 }
 
@@ -253,9 +256,9 @@ ssize_t abi_custom_writev(QIOChannel *ioc, const struct iovec *iov, size_t niov,
     if (give_owed(custom, errp)) {
         return -1;
     }
-    begin_transfer(custom, G_IO_OUT);
+    begin_writing(custom);
     n = abi_custom_call_writev(custom, iov, niov, fds, nfds, errp);
-    end_transfer(custom, G_IO_OUT, n);
+    end_writing(custom, n == QIO_CHANNEL_ERR_BLOCK);
     return n;
 }
 
@@ -418,7 +421,6 @@ void abi_custom_notify(AbiCustom *custom, GIOCondition condition)
     if (condition & (G_IO_ERR | G_IO_HUP)) {
         ways = G_IO_IN | G_IO_OUT;
     }
-    atomic_fetch_or(&custom->maybe, (uint32_t)ways);
-    atomic_fetch_and(&custom->missed, ~(uint32_t)ways);
+    change(custom, MISSED(ways), MAYBE(ways));
     qio_channel_notify(&custom->parent, ways);
 }

@@ -48,7 +48,7 @@ static void custom_instance_init(Object *obj)
 
     pthread_mutex_init(&custom->lock, NULL);
     atomic_init(&custom->software, true);
-    atomic_init(&custom->maybe, G_IO_IN | G_IO_OUT);
+    atomic_init(&custom->state, G_IO_IN | G_IO_OUT);   /* either may be answered */
     custom->epoch = qio_fork_epoch();
 }
 

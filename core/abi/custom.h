@@ -39,10 +39,7 @@ typedef struct AbiCustom {
     uint32_t epoch;             /* the process it was made in */
 
     _Atomic bool software;      /* the last answer of get_poll: notify alone tells */
-    _Atomic uint32_t maybe;     /* IN, OUT: no transfer has said "would block" since notify */
-    _Atomic uint32_t missed;    /* of those: somebody looked while the bit was cleared */
-    _Atomic bool reading;       /* somebody is in readv, or about to keep what it read */
-    _Atomic bool turned_away;   /* and somebody else was told "would block" for that */
+    _Atomic uint32_t state;     /* who transfers and who looked, in custom-ready.c's bits */
     _Atomic bool staged;        /* stage holds something */
     _Atomic(Error *) owed;      /* what get_poll failed with, for the next transfer */
     pthread_mutex_t lock;

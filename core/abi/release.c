@@ -17,30 +17,38 @@ typedef struct AbiRelease {
     void *user_data;
 } AbiRelease;
 
-static _Thread_local unsigned depth;
-static _Thread_local AbiRelease *first, *last;
+static _Thread_local AbiScope here;
+
+AbiScope *abi_scope(void)
+{
+    return &here;
+}
+
+/* Still inside while they run, so that a nested call leaves its own to this loop. */
+void abi_scope_run(AbiScope *scope)
+{
+    AbiRelease *release;
+
+    while ((release = scope->first)) {
+        scope->first = release->next;
+        release->fn(release->user_data);
+        g_free(release);
+    }
+}
 
 void abi_scope_enter(void)
 {
-    depth++;
+    abi_scope_begin(&here);
 }
 
 void abi_scope_leave(void)
 {
-    AbiRelease *release;
-
-    /* Still inside while they run, so that a nested call leaves its own to this loop. */
-    while (depth == 1 && (release = first)) {
-        first = release->next;
-        release->fn(release->user_data);
-        g_free(release);
-    }
-    depth--;
+    abi_scope_end(&here);
 }
 
 bool abi_scope_inside(void)
 {
-    return depth > 0;
+    return here.depth > 0;
 }
 
 void abi_release_later(qioh_release_fn fn, void *user_data)
@@ -52,10 +60,10 @@ void abi_release_later(qioh_release_fn fn, void *user_data)
     }
     release = g_new(AbiRelease, 1);
     *release = (AbiRelease){ .fn = fn, .user_data = user_data };
-    if (first) {
-        last->next = release;
+    if (here.first) {
+        here.last->next = release;
     } else {
-        first = release;
+        here.first = release;
     }
-    last = release;
+    here.last = release;
 }

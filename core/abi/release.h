@@ -14,6 +14,30 @@
 #include <qio/qioh.h>
 #include <stdbool.h>
 
+/* What a thread has of its own. */
+typedef struct AbiScope {
+    unsigned depth;
+    struct AbiRelease *first, *last;
+    void *innermost;            /* custom-call.c: the call of an op that it is in */
+} AbiScope;
+
+/* This thread's.  Finding it costs a call, so who enters and leaves for each message keeps it. */
+AbiScope *abi_scope(void);
+void abi_scope_run(AbiScope *scope);
+
+static inline void abi_scope_begin(AbiScope *scope)
+{
+    scope->depth++;
+}
+
+static inline void abi_scope_end(AbiScope *scope)
+{
+    if (__builtin_expect(scope->depth == 1 && scope->first, 0)) {
+        abi_scope_run(scope);
+    }
+    scope->depth--;
+}
+
 void abi_scope_enter(void);
 void abi_scope_leave(void);
 /* Whether the thread is inside a call that called out. */
