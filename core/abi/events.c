@@ -72,9 +72,9 @@ static void tell(const QIOLoopEvent *batch, int n, void *opaque)
 }
 
 /* Room for the DISPATCH that did not fit last time is kept free, so that queued events cannot
- * hide it for ever. */
-static int collect(AbiLoop *loop, qioh_event *events, uint32_t stride, uint32_t cap,
-                   int32_t timeout_ms, Error **errp)
+ * hide it for ever.  Inline, as each return across the wait is one that the processor forgot. */
+ABI_INLINE int collect(AbiLoop *loop, qioh_event *events, uint32_t stride, uint32_t cap,
+                       int32_t timeout_ms, Error **errp)
 {
     Array array = { .events = events, .stride = stride };
     QIOLoopEvent batch[EVENT_BATCH];
@@ -103,6 +103,7 @@ qioh_status qioh_loop_next_events(qioh_loop *loop, qioh_event *events, uint32_t 
                                   int32_t timeout_ms, qioh_error *error)
 {
     Error *err = NULL;
+    AbiScope *scope;
     uint32_t stride;
     AbiLoop *object;
     int32_t status = check(events, cap, timeout_ms, error);
@@ -114,9 +115,10 @@ qioh_status qioh_loop_next_events(qioh_loop *loop, qioh_event *events, uint32_t 
         return status;
     }
     stride = events->struct_size ? events->struct_size : (uint32_t)sizeof(*events);
-    abi_scope_enter();
+    scope = abi_scope();
+    abi_scope_begin(scope);
     status = collect(object, events, stride, cap, timeout_ms, &err);
     abi_unpin(loop);
-    abi_scope_leave();
+    abi_scope_end(scope);
     return status < 0 ? abi_take_error(error, err) : status;
 }

@@ -92,6 +92,15 @@ static int subject_poll(void *subject, GIOCondition wanted, QIOPollFd *out, int 
                                                  out, cap);
 }
 
+/* Nothing was ever read ahead, and the class has nothing of its own to look at. */
+static bool subject_still(void *subject)
+{
+    const QIOChannelAioWatch *wrap = subject;
+
+    return !wrap->steps && !wrap->seed_ctx && !qio_channel_class(wrap->ioc)->io_advance &&
+           !atomic_load(&qio_channel_priv(wrap->ioc)->ahead);
+}
+
 static void subject_ref(void *subject)
 {
     wrap_ref(subject);
@@ -113,7 +122,7 @@ static void subject_unref(void *subject)
 /* Two tables, since the loop looks at `direct` of the table: sockets' events speak for
  * themselves, a layer's only mean that it must be asked. */
 static const QIOLoopSubjectOps direct_ops = {
-    .advance = subject_advance, .poll = subject_poll, .direct = true,
+    .advance = subject_advance, .poll = subject_poll, .direct = true, .still = subject_still,
     .ref = subject_ref, .unref = subject_unref,
 };
 static const QIOLoopSubjectOps layered_ops = {

@@ -22,6 +22,8 @@
  *            whenever advance left them not ready.
  *   direct   true: readiness of the descriptors is readiness of the subject (a socket);
  *            false: a descriptor's event only means that advance must be asked again (TLS).
+ *   still    NULL, or of a direct subject: whether advance would have nothing to tell.  Called
+ *            with the loop's lock held, so it only looks.
  *   ref/unref keep the subject alive while the watch exists.
  * A watch is asked to advance when it is added, when it has fired, after each event of its
  * descriptors unless direct, and after qio_loop_watch_kick(); an idle one costs nothing.
@@ -30,6 +32,7 @@ typedef struct QIOLoopSubjectOps {
     GIOCondition (*advance)(void *subject, GIOCondition wanted);
     int (*poll)(void *subject, GIOCondition wanted, QIOPollFd *out, int cap);
     bool direct;
+    bool (*still)(void *subject);
     void (*ref)(void *subject);
     void (*unref)(void *subject);
 } QIOLoopSubjectOps;

@@ -151,6 +151,13 @@ static void take_answer(QIOLoopWatch *watch, const Answer *answer)
     qio_loop_watch_push_always(watch);
 }
 
+/* Most watches are asked after each event and have nothing to tell; finding that out here spares
+ * them the calls without the lock. */
+static bool is_still(const QIOLoopWatch *watch)
+{
+    return watch->ops && watch->ops->still && watch->ops->still(watch->subject);
+}
+
 static void ask_all(GQueue *asks)
 {
     GList *node;
@@ -165,6 +172,9 @@ static void ask_all(GQueue *asks)
         }
         watch = node->data;
         watch->asking = false;
+        if (is_still(watch)) {
+            continue;
+        }
         start_use(watch);
         ask(watch, &answer);
         if (finish_use(watch)) {
@@ -175,7 +185,9 @@ static void ask_all(GQueue *asks)
 
 void qio_loop_run_asks(AioContext *ctx)
 {
-    ask_all(&ctx->asks);
+    if (ctx->asks.length) {
+        ask_all(&ctx->asks);
+    }
 }
 
 /* ---- firing ---- */
@@ -271,6 +283,9 @@ int qio_loop_run_ready(AioContext *ctx)
 
 void qio_loop_run_internals(AioContext *ctx)
 {
+    if (!qio_loop_internals_due(ctx)) {
+        return;
+    }
     ask_all(&ctx->asks_internal);
     for (guint left = ctx->ready_internal.length; left > 0 && ctx->ready_internal.head; left--) {
         fire(ctx->ready_internal.head->data);

@@ -5,7 +5,9 @@
  * usage: budget CASE N.  Does N operations of CASE with the library as it is installed, so that
  * the difference between two N, divided, is what one costs: the same every time, whatever else
  * the machine does.  Cases: pair (channel API: 64 B written and read), abi (the same through the
- * flat ABI), ws (through a WebSocket's two ends), wait (a ready channel), handle (one look-up).
+ * flat ABI), ws (through a WebSocket's two ends), wait (a ready channel), handle (one look-up),
+ * custom (a read of a channel whose op is a function here), queue (a message whose arrival comes as
+ * an event).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,6 +101,45 @@ static void count_abi(long n, bool transfers)
     qioh_channel_unref(pair[1]);
 }
 
+static int64_t give(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                    qioh_fdset *fds, qioh_error *error)
+{
+    return (int64_t)iov[0].len;
+}
+
+static void count_custom(long n)
+{
+    qioh_channel_ops ops = { .struct_size = sizeof(ops), .readv = give };
+    qioh_channel *channel = qioh_channel_new_custom(NULL, &ops, NULL, NULL);
+
+    must(channel != NULL, "new_custom");
+    while (n--) {
+        must(qioh_channel_try_read(channel, buf, MESSAGE, NULL) == MESSAGE, "custom read");
+    }
+    qioh_channel_unref(channel);
+}
+
+static void count_queue(long n)
+{
+    qioh_event event = { .struct_size = sizeof(event) };
+    qioh_loop *loop = qioh_loop_new(NULL);
+    qioh_channel *pair[2];
+    qioh_watch *watch;
+
+    must(loop && qioh_channel_new_pair(pair, NULL) == QIOH_OK, "loop and pair");
+    watch = qioh_watch_new_queued(loop, pair[1], QIOH_IN, 1, NULL);
+    must(watch != NULL, "watch_new_queued");
+    while (n--) {
+        must(qioh_channel_try_write(pair[0], buf, MESSAGE, NULL) == MESSAGE, "queue write");
+        must(qioh_loop_next_events(loop, &event, 1, -1, NULL) == 1, "next_events");
+        must(qioh_channel_try_read(pair[1], buf, MESSAGE, NULL) == MESSAGE, "queue read");
+    }
+    qioh_watch_unref(watch);
+    qioh_loop_unref(loop);
+    qioh_channel_unref(pair[0]);
+    qioh_channel_unref(pair[1]);
+}
+
 int main(int argc, char **argv)
 {
     long n = argc == 3 ? atol(argv[2]) : 0;
@@ -112,8 +153,12 @@ int main(int argc, char **argv)
         count_wait(n);
     } else if (strcmp(argv[1], "abi") == 0 || strcmp(argv[1], "handle") == 0) {
         count_abi(n, argv[1][0] == 'a');
+    } else if (strcmp(argv[1], "custom") == 0) {
+        count_custom(n);
+    } else if (strcmp(argv[1], "queue") == 0) {
+        count_queue(n);
     } else {
-        must(false, "usage: CASE is pair, abi, ws, wait or handle;");
+        must(false, "usage: CASE is pair, abi, ws, wait, handle, custom or queue;");
     }
     return 0;
 }

@@ -31,6 +31,8 @@ def instructions(case, n):
     ('ws', 2310),
     ('wait', 219),
     ('handle', 92),
+    ('custom', 395),
+    ('queue', 1990),
 ])
 def test_one_operation_stays_within_its_budget(case, budget):
     each = (instructions(case, MANY) - instructions(case, FEW)) / (MANY - FEW)
