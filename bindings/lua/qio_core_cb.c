@@ -24,7 +24,8 @@ struct qiol_cb {
     qioh_loop *loop;            /* borrowed: only to wake it; may be stale */
     int ref;                    /* the function in the registry */
     qiol_cb *next;
-    bool has_close;             /* of qio_core_custom.c */
+    bool has_close;             /* of qio_core_custom.c, as the next */
+    int read[2];                /* what is behind a channel and its method, in the registry too */
     bool queued;
     bool due;                   /* fired on another thread */
     bool released;
@@ -60,6 +61,7 @@ static qiol_cb *new_block(lua_State *L, int index, qioh_loop *loop)
     cb->ctx = qiol_ctx_ref(ctx);
     cb->loop = loop;
     cb->ref = ref;
+    cb->read[0] = cb->read[1] = LUA_NOREF;
     return cb;
 }
 
@@ -72,11 +74,38 @@ qiol_cb *qiol_cb_new(lua_State *L, int index, qioh_loop *loop)
     return new_block(L, index, loop);
 }
 
-qiol_cb *qiol_cb_new_table(lua_State *L, int index, bool has_close)
+static void unref_all(lua_State *L, qiol_cb *cb)
 {
-    qiol_cb *cb = new_block(L, index, NULL);
+    luaL_unref(L, LUA_REGISTRYINDEX, cb->ref);
+    luaL_unref(L, LUA_REGISTRYINDEX, cb->read[0]);
+    luaL_unref(L, LUA_REGISTRYINDEX, cb->read[1]);
+    cb->ref = cb->read[0] = cb->read[1] = LUA_NOREF;
+}
 
+/* (refs, method, object): puts both into the registry, which may run out of memory. */
+static int anchor_read(lua_State *L)
+{
+    int *refs = lua_touserdata(L, 1);
+
+    refs[0] = luaL_ref(L, LUA_REGISTRYINDEX);
+    refs[1] = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+qiol_cb *qiol_cb_new_table(lua_State *L, int index, int object, int read, bool has_close)
+{
+    qiol_cb *cb;
+
+    lua_pushcfunction(L, anchor_read);          /* may throw in 5.1: nothing is held yet */
+    cb = new_block(L, index, NULL);
     cb->has_close = has_close;
+    lua_pushlightuserdata(L, cb->read);
+    lua_rawgeti(L, index, read);
+    lua_rawgeti(L, index, object);
+    if (lua_pcall(L, 3, 0, 0) != 0) {
+        qiol_cb_release(cb);
+        lua_error(L);
+    }
     return cb;
 }
 
@@ -95,14 +124,19 @@ void qiol_cb_let_go(qiol_cb *cb)
     lua_State *L = qiol_cb_enter(cb);
 
     if (L) {
-        luaL_unref(L, LUA_REGISTRYINDEX, cb->ref);
-        cb->ref = LUA_NOREF;
+        unref_all(L, cb);
     }
 }
 
 void qiol_cb_push_function(lua_State *L, const qiol_cb *cb)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, cb->ref);
+}
+
+void qiol_cb_push_read(lua_State *L, const qiol_cb *cb)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, cb->read[1]);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, cb->read[0]);
 }
 
 lua_State *qiol_cb_enter(const qiol_cb *cb)
@@ -398,7 +432,7 @@ void qiol_cb_release(void *user_data)
         cb->released = true;
         later = true;
     } else if (ctx->L) {
-        luaL_unref(ctx->L, LUA_REGISTRYINDEX, cb->ref);
+        unref_all(ctx->L, cb);
     }
     if (!later) {
         free_cb(cb);
@@ -450,7 +484,7 @@ static void drain_one(qiol_ctx *ctx, qiol_cb *cb)
     pthread_mutex_unlock(&ctx->mu);
     if (released) {
         if (ctx->L) {
-            luaL_unref(ctx->L, LUA_REGISTRYINDEX, cb->ref);
+            unref_all(ctx->L, cb);
         }
         free_cb(cb);
     }

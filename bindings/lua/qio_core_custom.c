@@ -254,9 +254,14 @@ static bool is_fine(lua_State *L, op_call *c)
     return false;
 }
 
-static const char *direction_name(int32_t condition)
+/* The results at 3 of a method that has none, or nil and a reason. */
+static int give_done(lua_State *L, op_call *c)
 {
-    return condition == QIOH_OUT ? "out" : "in";
+    c->result = 0;
+    if (lua_isnil(L, 3) && !lua_isnil(L, 4)) {
+        is_fine(L, c);
+    }
+    return 0;
 }
 
 /* ---- methods ---- */
@@ -304,6 +309,21 @@ static int read_failed(lua_State *L)
     return 0;
 }
 
+/* What read gave, if it is no string of the right length: up to three values behind `top`, or the
+ * error that it raised. */
+static int64_t read_gave_none(lua_State *L, int top, int rc, op_call *c)
+{
+    if (rc == 0) {
+        lua_settop(L, top + 3);
+        qiol_rawgetp(L, &read_failed_key);
+        lua_insert(L, top + 1);
+        lua_pushlightuserdata(L, c);
+        lua_insert(L, top + 2);
+        rc = lua_pcall(L, 4, 0, 0);
+    }
+    return rc != 0 ? keep_error(L, qiol_cb_ctx(c->cb), c->error) : c->result;
+}
+
 /*
  * read(self, max): data; "" or nil, "closed" at the end; nil, "timeout"; nil, message, code.
  * Called straight from here, as nothing but the method itself can throw; every nanosecond beside
@@ -312,31 +332,21 @@ static int read_failed(lua_State *L)
 static int64_t read_directly(lua_State *L, qiol_ctx *ctx, op_call *c)
 {
     int top = lua_gettop(L), rc;
+    const char *data = NULL;
+    int64_t result;
     size_t len;
 
-    qiol_cb_push_function(L, c->cb);
-    lua_rawgeti(L, top + 1, READ);
-    lua_rawgeti(L, top + 1, INSTANCE);
+    qiol_cb_push_read(L, c->cb);
     lua_pushinteger(L, (lua_Integer)c->total);
     ctx->in_ops++;
-    rc = lua_pcall(L, 2, 3, 0);
-    if (rc == 0 && lua_type(L, top + 2) == LUA_TSTRING && lua_rawlen(L, top + 2) <= c->total) {
-        const char *data = lua_tolstring(L, top + 2, &len);
-
-        c->result = scatter(c, data, len);
-    } else {
-        if (rc == 0) {
-            qiol_rawgetp(L, &read_failed_key);
-            lua_insert(L, top + 2);
-            lua_pushlightuserdata(L, c);
-            lua_insert(L, top + 3);
-            rc = lua_pcall(L, 4, 0, 0);
-        }
-        c->result = rc != 0 ? keep_error(L, ctx, c->error) : c->result;
+    rc = lua_pcall(L, 2, LUA_MULTRET, 0);
+    if (rc == 0 && lua_type(L, top + 1) == LUA_TSTRING) {
+        data = lua_tolstring(L, top + 1, &len);
     }
+    result = data && len <= c->total ? scatter(c, data, len) : read_gave_none(L, top, rc, c);
     ctx->in_ops--;
     lua_settop(L, top);
-    return c->result;
+    return result;
 }
 
 static void push_bytes(lua_State *L, const op_call *c)
@@ -390,12 +400,8 @@ static int close_body(lua_State *L)
 {
     op_call *c = begin(L, CLOSE);
 
-    c->result = 0;
     lua_call(L, 1, 3);
-    if (lua_isnil(L, 3) && !lua_isnil(L, 4)) {
-        is_fine(L, c);
-    }
-    return 0;
+    return give_done(L, c);
 }
 
 static int shutdown_body(lua_State *L)
@@ -405,11 +411,7 @@ static int shutdown_body(lua_State *L)
     lua_pushstring(L, c->number == QIOH_SHUTDOWN_BOTH ? "both"
                       : c->number == QIOH_SHUTDOWN_READ ? "read" : "write");
     lua_call(L, 2, 3);
-    c->result = 0;
-    if (lua_isnil(L, 3) && !lua_isnil(L, 4)) {
-        is_fine(L, c);
-    }
-    return 0;
+    return give_done(L, c);
 }
 
 /* seek(self, whence, offset): the new place from the start */
@@ -435,11 +437,7 @@ static int flush_body(lua_State *L)
     op_call *c = begin(L, FLUSH);
 
     lua_call(L, 1, 3);
-    c->result = 0;
-    if (lua_isnil(L, 3) && !lua_isnil(L, 4)) {
-        is_fine(L, c);
-    }
-    return 0;
+    return give_done(L, c);
 }
 
 /* What poll returned at 3, and at 4 in which direction to wait there. */
@@ -476,7 +474,7 @@ static int poll_body(lua_State *L)
 {
     op_call *c = begin(L, POLL);
 
-    lua_pushstring(L, direction_name(c->number));
+    lua_pushstring(L, c->number == QIOH_OUT ? "out" : "in");
     lua_call(L, 2, 2);
     c->result = poll_result(L, c);
     return 0;
@@ -584,7 +582,7 @@ static int custom_new(lua_State *L)
     ops.get_poll = has(L, 1, POLL) ? custom_get_poll : NULL;
     ops.flush = has(L, 1, FLUSH) ? custom_flush : NULL;
     u = qiol_new(L, QIOL_CHANNEL);
-    cb = qiol_cb_new_table(L, 1, has(L, 1, CLOSE));
+    cb = qiol_cb_new_table(L, 1, INSTANCE, READ, has(L, 1, CLOSE));
     channel = qioh_channel_new_custom(NULL, &ops, cb, &error);
     count = qiol_box_result(L, u, channel, 3);
     return count ? count : qiol_fail(L, &error);

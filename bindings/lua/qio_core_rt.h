@@ -160,8 +160,10 @@ void qiol_cb_drain(lua_State *L);
 void qiol_cb_close(qiol_ctx *ctx);
 int qiol_set_onerror(lua_State *L);
 
-/* A block that holds a table, for qio_core_custom.c. */
-qiol_cb *qiol_cb_new_table(lua_State *L, int index, bool has_close);
+/* A block that holds a table, for qio_core_custom.c; object and read: where in it is what is read
+ * from, and its method. */
+qiol_cb *qiol_cb_new_table(lua_State *L, int index, int object, int read, bool has_close);
+void qiol_cb_push_read(lua_State *L, const qiol_cb *cb);    /* the method and the object */
 qiol_ctx *qiol_cb_ctx(const qiol_cb *cb);
 bool qiol_cb_has_close(const qiol_cb *cb);
 void qiol_cb_let_go(qiol_cb *cb);               /* of the table, on the owner's thread */
