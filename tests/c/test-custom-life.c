@@ -4,6 +4,7 @@
  * close while an op runs, a loop that goes first with watches on the channel, and ops that end
  * other channels.
  */
+#include <glib.h>
 #include <sys/wait.h>
 
 #include "custom-util.h"
@@ -186,6 +187,163 @@ TEST(an_op_may_end_other_channels)
     custom_pair_check_gone(&victims);
     qioh_channel_unref(channel);
     CHECK_INT(killer.releases, ==, 1);
+}
+
+/* ---- ops inside of ops, whose channels are given up meanwhile ---- */
+
+typedef enum NestOp {
+    NEST_READ, NEST_WRITE, NEST_FLUSH, NEST_SHUTDOWN, NEST_POLL, NEST_OPS
+} NestOp;
+
+typedef struct Nest Nest;
+
+/* On the heap and freed by the release, so that a call that comes too late is seen. */
+typedef struct Shell {
+    Nest *nest;
+    int level;
+} Shell;
+
+/* Each one's op does the same op to the next one; the innermost gives all of them up. */
+struct Nest {
+    qioh_channel *channels[3];
+    NestOp op;
+    int depth;          /* ops that are running */
+    int innermost;      /* times that all were given up */
+    int closes[3], releases[3];
+};
+
+static int64_t do_op(qioh_channel *channel, NestOp op, qioh_error *error)
+{
+    char buf[1] = { 'x' };
+
+    switch (op) {
+    case NEST_READ:
+        return qioh_channel_read(channel, buf, 1, error);
+    case NEST_WRITE:
+        return qioh_channel_write(channel, buf, 1, error);
+    case NEST_FLUSH:
+        return qioh_channel_flush(channel, error);
+    case NEST_SHUTDOWN:
+        return qioh_channel_shutdown(channel, QIOH_SHUTDOWN_BOTH, error);
+    default:
+        return qioh_channel_wait(channel, QIOH_IN, 0, error);
+    }
+}
+
+/* Another op comes of itself, such as the flush before a close. */
+static int64_t nest_op(Shell *shell, NestOp op)
+{
+    Nest *nest = shell->nest;
+    int level = shell->level;
+
+    if (op != nest->op) {
+        return 1;
+    }
+    nest->depth++;
+    if (level < 2) {
+        do_op(nest->channels[level + 1], nest->op, NULL);
+        CHECK_INT(do_op(nest->channels[level + 1], nest->op, NULL), ==, QIOH_E_BADHANDLE);
+    } else {
+        CHECK_INT(nest->depth, ==, 3);
+        nest->innermost++;
+        for (int i = 0; i < 3; i++) {
+            qioh_channel_unref(nest->channels[i]);
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(nest->releases[i], ==, 0);
+    }
+    nest->depth--;
+    CHECK_INT(shell->level, ==, level);
+    return 1;
+}
+
+static int64_t nest_readv(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                          qioh_fdset *fds, qioh_error *error)
+{
+    return nest_op(user_data, NEST_READ);
+}
+
+static int64_t nest_writev(void *user_data, const qioh_iovec *iov, size_t niov, uint32_t flags,
+                           qioh_fdset *fds, qioh_error *error)
+{
+    return nest_op(user_data, NEST_WRITE);
+}
+
+static int32_t nest_flush(void *user_data, qioh_error *error)
+{
+    nest_op(user_data, NEST_FLUSH);
+    return 0;
+}
+
+static int32_t nest_shutdown(void *user_data, uint32_t how, qioh_error *error)
+{
+    nest_op(user_data, NEST_SHUTDOWN);
+    return 0;
+}
+
+static int32_t nest_poll(void *user_data, uint32_t condition, int32_t *fd, uint32_t *events,
+                         qioh_error *error)
+{
+    return (int32_t)nest_op(user_data, NEST_POLL);
+}
+
+static int32_t nest_close(void *user_data, qioh_error *error)
+{
+    Shell *shell = user_data;
+
+    shell->nest->closes[shell->level]++;
+    return 0;
+}
+
+static void nest_release(void *user_data)
+{
+    Shell *shell = user_data;
+
+    CHECK_INT(shell->nest->depth, ==, 0);
+    shell->nest->releases[shell->level]++;
+    g_free(shell);
+}
+
+static void check_nest(NestOp op, qioh_loop *loop)
+{
+    qioh_channel_ops ops = {
+        .struct_size = sizeof(ops), .readv = nest_readv, .writev = nest_writev,
+        .flush = nest_flush, .shutdown = nest_shutdown, .get_poll = nest_poll,
+        .close = nest_close, .release = nest_release,
+    };
+    Nest nest = { .op = op };
+
+    test_note("op %d, %s", op, loop ? "with a loop" : "without a loop");
+    for (int i = 0; i < 3; i++) {
+        Shell *shell = g_new(Shell, 1);
+
+        *shell = (Shell) { &nest, i };
+        nest.channels[i] = qioh_channel_new_custom(loop, &ops, shell, NULL);
+        CHECK(nest.channels[i] != NULL);
+    }
+    do_op(nest.channels[0], op, NULL);
+    CHECK_INT(nest.innermost, ==, 1);
+    if (loop) {
+        CHECK_INT(qioh_loop_dispatch(loop, 0, NULL), >=, 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(nest.closes[i], ==, 1);
+        CHECK_INT(nest.releases[i], ==, 1);
+    }
+    CHECK_INT(qioh_debug_live(QIOH_KIND_CHANNEL), ==, 0);
+}
+
+TEST(channels_given_up_inside_of_each_others_ops_are_released_once_after_the_outer_call)
+{
+    for (NestOp op = 0; op < NEST_OPS; op++) {
+        qioh_loop *loop = qioh_loop_new(NULL);
+
+        check_nest(op, NULL);
+        check_nest(op, loop);
+        qioh_loop_unref(loop);
+        CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
+    }
 }
 
 /* ---- a look that a close overtakes ---- */
