@@ -93,6 +93,8 @@ static bool parse_number(const Reader *reader, const char *end, uint64_t max, co
 
 /* ---- tcp:// ---- */
 
+#define NO_PORT "':' and a port have to follow the host, as in tcp://host:port"
+
 static bool host_is_ipv6(const char *host)
 {
     struct in6_addr addr;
@@ -125,6 +127,9 @@ static const char *check_name(const char *host, size_t len)
     }
     if (len > 253) {
         return "a host name has at most 253 bytes";
+    }
+    if (strcmp(host, "*") == 0) {
+        return "all addresses of this machine are no host at all: tcp://:port";
     }
     for (const char *p = host; *p; p++) {
         if (!g_ascii_isalnum(*p) && !strchr("-._", *p)) {
@@ -174,7 +179,7 @@ static char *parse_host(Reader *reader)
         return parse_bracketed(reader);
     }
     if (!end) {
-        refuse(reader, start + strlen(start), "':' and a port have to follow the host");
+        refuse(reader, start + strlen(start), NO_PORT);
         return NULL;
     }
     host = decode(reader, end, &len);
@@ -191,16 +196,23 @@ static QIOAddress *parse_tcp(Reader *reader)
 {
     QIOAddress *addr = NULL;
     char *host = parse_host(reader);
+    const char *behind;
     uint64_t port;
 
     if (!host) {
         return NULL;
     }
     if (*reader->at != ':') {
-        refuse(reader, reader->at, "':' and a port have to follow the host");
+        refuse(reader, reader->at, NO_PORT);
         goto out;
     }
     reader->at++;
+    behind = reader->at + strspn(reader->at, "0123456789");
+    if (*behind == '/' && behind > reader->at) {
+        refuse(reader, behind, "the port has to be a number from 0 to 65535, without a "
+               "path behind it");
+        goto out;
+    }
     if (parse_number(reader, reader->at + strlen(reader->at), 65535,
                      "the port has to be a number from 0 to 65535", &port)) {
         addr = qio_address_new_inet(host, (uint32_t)port);
@@ -324,7 +336,11 @@ QIOAddress *qio_address_parse_at(const char *text, size_t from, Error **errp)
     if (skip_prefix(&reader, "fd:")) {
         return parse_fd(&reader);
     }
-    refuse(&reader, reader.at, "it has to start with tcp://, unix:, abstract:, vsock:// or fd:");
+    refuse(&reader, reader.at, g_str_has_prefix(reader.at, "tcp:")
+           ? "it has to start with tcp://, as in tcp://host:port"
+           : g_str_has_prefix(reader.at, "vsock:")
+           ? "it has to start with vsock://, as in vsock://cid:port"
+           : "it has to start with tcp://, unix:, abstract:, vsock:// or fd:");
     return NULL;
 }
 

@@ -79,7 +79,8 @@ bool qio_address_check_target(const QIOAddress *addr, const QIOOptions *options,
         return false;
     }
     if (addr->kind == QIO_ADDRESS_INET && (addr->host == NULL || addr->host[0] == '\0')) {
-        qio_error_set(errp, QIO_ERROR_INVAL, "host: there has to be one to connect to");
+        qio_error_set(errp, QIO_ERROR_INVAL, "host: there has to be one to connect to, "
+                      "as in tcp://localhost:%u", addr->port);
         return false;
     }
     if ((addr->kind == QIO_ADDRESS_INET || addr->kind == QIO_ADDRESS_VSOCK) && addr->port == 0) {

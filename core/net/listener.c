@@ -258,7 +258,8 @@ QIONetListener *qio_listener_new_for_uri(const QIOUri *uri, Error **errp)
     QIONetListener *listener;
 
     if (uri->address == NULL) {
-        qio_error_set(errp, QIO_ERROR_INVAL, "%s: cannot be listened on",
+        qio_error_set(errp, QIO_ERROR_INVAL, "%s: cannot be listened on; tcp, unix, "
+                      "abstract, vsock and fd can",
                       qio_scheme_name(uri->scheme));
         return NULL;
     }

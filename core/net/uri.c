@@ -168,16 +168,39 @@ static int find_name(const char *const *names, const char *text, size_t len)
     return -1;
 }
 
+/* hint: what else may help */
 static void unknown_name(Error **errp, const char *text, size_t from, size_t to, const char *kind,
-                         const char *const *names)
+                         const char *const *names, const char *hint)
 {
     char *name = g_strndup(text + from, to - from);
     char piece[64];
 
     qio_error_set(errp, QIO_ERROR_INVAL, "URI at position %zu: unknown %s \"%s\"; the nearest is "
-                  "\"%s\"", from, kind, qio_escape_bytes(name, to - from, piece, sizeof(piece)),
-                  qio_nearest_name(name, names));
+                  "\"%s\"; %s", from, kind,
+                  qio_escape_bytes(name, to - from, piece, sizeof(piece)),
+                  qio_nearest_name(name, names), hint);
     g_free(name);
+}
+
+static const char *layer_hint(const char *text, size_t from, size_t to)
+{
+    return find_name(first_names, text + from, to - from) >= 0
+        ? "layers stand in front of the scheme, as in tls+tcp://host:port"
+        : "there are the layers tls and ws";
+}
+
+/* Of what others call so, and of a host where the scheme should be. */
+static const char *scheme_hint(const char *text, size_t from, size_t to)
+{
+    static const char *const with_tls[] = { "tls", "ssl", "tcps", NULL };
+
+    if (find_name(with_tls, text + from, to - from) >= 0) {
+        return "TLS is a layer in front of a scheme, as in tls+tcp://host:port";
+    }
+    if (g_ascii_isdigit(text[to + 1])) {
+        return "a host and a port are written tcp://host:port";
+    }
+    return "there are " SUPPORTED;
 }
 
 static bool add_layer(QIOUri *uri, QIOLayer layer, const char *text, size_t from, size_t to,
@@ -204,7 +227,7 @@ static bool parse_layers(QIOUri *uri, const char *text, size_t *at, Error **errp
         }
         layer = find_name(layer_names, text + *at, end - *at);
         if (layer < 0) {
-            unknown_name(errp, text, *at, end, "layer", layer_names);
+            unknown_name(errp, text, *at, end, "layer", layer_names, layer_hint(text, *at, end));
             return false;
         }
         if (!add_layer(uri, (QIOLayer)layer, text, *at, end + 1, errp)) {
@@ -224,7 +247,10 @@ static bool parse_scheme(QIOUri *uri, const char *text, size_t from, size_t *end
     *port = 0;
     *end = from + strcspn(text + from, ":/?");
     if (text[*end] != ':') {
-        fault(errp, text, from, *end, "a ':' has to follow the scheme, which is one of " SUPPORTED);
+        fault(errp, text, from, *end, text[from] == '/'
+              ? "a ':' has to follow the scheme; a path is written file:/path, that of a socket "
+                "unix:/path"
+              : "a ':' has to follow the scheme, which is one of " SUPPORTED);
         return false;
     }
     scheme = find_name(scheme_names, text + from, *end - from);
@@ -233,7 +259,8 @@ static bool parse_scheme(QIOUri *uri, const char *text, size_t from, size_t *end
         return true;
     }
     if (find_name(first_names, text + from, *end - from) < 0) {
-        unknown_name(errp, text, from, *end, "scheme", first_names);
+        unknown_name(errp, text, from, *end, "scheme", first_names,
+                     scheme_hint(text, from, *end));
         return false;
     }
     uri->scheme = QIO_SCHEME_TCP;
