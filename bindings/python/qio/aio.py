@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.events
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _qio
 from ._async import AsyncVerbs, Start, prepare_connect
+from ._listening import Listening
 from ._transport import Transport
 from ._types import Timeout, Value
 from .channel import Channel
@@ -199,15 +200,14 @@ async def connect(uri: str, *, timeout: Timeout = ..., tls: TLSCreds | None = No
     return AsyncChannel(channel)
 
 
-class AsyncListener:
+class AsyncListener(Listening[AsyncChannel]):
     """Listens; iterating gives each client until it is closed."""
 
-    __slots__ = ("listener", "_waiting")
+    __slots__ = ("_waiting",)
+    _ENDS = (AbortedError, ClosedError)
 
     def __init__(self, listener: Listener) -> None:
-        if not isinstance(listener, Listener):
-            raise TypeError(f"listener has to be a qio.Listener, not {type(listener).__name__}")
-        self.listener = listener
+        super().__init__(listener)
         self._waiting: set[asyncio.Future[None]] = set()
 
     async def accept(self) -> AsyncChannel:
@@ -242,40 +242,6 @@ class AsyncListener:
     async def aclose(self) -> None:
         """As close()."""
         self.close()
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """The addresses as URIs, with what the system chose."""
-        return self.listener.addresses
-
-    @property
-    def address(self) -> str:
-        """The first address."""
-        return self.listener.address
-
-    @property
-    def port(self) -> int | None:
-        """The port of the first address, None when that has none."""
-        return self.listener.port
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed here."""
-        return self.listener.closed
-
-    async def clients(self) -> AsyncIterator[AsyncChannel]:
-        """Each client until the listener is closed."""
-        while True:
-            try:
-                client = await self.accept()
-            except (AbortedError, ClosedError):
-                if not self.closed:
-                    raise
-                return
-            yield client
-
-    def __aiter__(self) -> AsyncIterator[AsyncChannel]:
-        return self.clients()
 
     async def __aenter__(self) -> Self:
         return self

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 import trio  # type: ignore[import]
 
 from . import _qio
-from ._async import CHUNK, CLOSE_TIMEOUT, TRY, AsyncVerbs, Start, prepare_connect
+from ._async import CLOSE_TIMEOUT, AsyncVerbs, Start, prepare_connect
+from ._listening import Listening
+from ._tries import CHUNK, TRY
 from ._trio import Told, Wait, home, state_of
 from ._types import Condition, Readable, Timeout, Value
 from .channel import Channel
@@ -280,13 +282,15 @@ async def connect(uri: str, *, timeout: Timeout = ..., tls: Optional[TLSCreds] =
     return AsyncChannel(channel)
 
 
-class AsyncListener(trio.abc.Listener[AsyncChannel]):  # type: ignore[misc]
+class AsyncListener(Listening[AsyncChannel],
+                    trio.abc.Listener[AsyncChannel]):  # type: ignore[misc]
     """Listens; iterating gives each client until it is closed."""
 
+    __slots__ = ("_waits",)
+    _ENDS = (trio.ClosedResourceError,)
+
     def __init__(self, listener: Listener) -> None:
-        if not isinstance(listener, Listener):
-            raise TypeError(f"listener has to be a qio.Listener, not {type(listener).__name__}")
-        self.listener = listener
+        super().__init__(listener)
         self._waits: set[Wait] = set()
 
     @_protected  # type: ignore[misc]
@@ -314,37 +318,6 @@ class AsyncListener(trio.abc.Listener[AsyncChannel]):  # type: ignore[misc]
         self.close()
         await trio.lowlevel.checkpoint()
 
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """The addresses as URIs, with what the system chose."""
-        return self.listener.addresses
-
-    @property
-    def address(self) -> str:
-        """The first address."""
-        return self.listener.address
-
-    @property
-    def port(self) -> Optional[int]:
-        """The port of the first address, None when that has none."""
-        return self.listener.port
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed here."""
-        return self.listener.closed
-
-    async def clients(self) -> AsyncIterator[AsyncChannel]:
-        """Each client until the listener is closed."""
-        while True:
-            try:
-                client = await self.accept()
-            except trio.ClosedResourceError:
-                return
-            yield client
-
-    def __aiter__(self) -> AsyncIterator[AsyncChannel]:
-        return self.clients()
 
 
 async def listen(uri: str, *, backlog: Optional[int] = None, tls: Optional[TLSCreds] = None,
