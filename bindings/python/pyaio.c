@@ -375,6 +375,9 @@ int qiopy_aio_call_soon(QioHome *home, PyObject *callback, PyObject *argument, P
     bool here = home->thread == PyThread_get_thread_ident();
     PyObject *result;
 
+    if (!here && home->pid != getpid()) {
+        return 0;                               /* a forked child would wake its parent */
+    }
     arguments[count] = context;
     result = PyObject_Vectorcall(here ? home->call_soon : home->call_soon_threadsafe, arguments,
                                  count,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import weakref
 from collections import deque
 from typing import Any, Optional
@@ -298,5 +299,14 @@ def _looked(channel: Channel) -> None:
         state.look_again(channel)
 
 
+def _forked() -> None:
+    """In the child nobody waits: the kernel's side of trio is the parent's, too, and to wake a task
+    in the child would take the descriptor away from there."""
+    for state in list(_states.values()):
+        state.waits.clear()
+        state.turns.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 _qio.set_hook(CLOSING, _closing)
 _qio.set_hook(LOOKED, _looked)
