@@ -14,6 +14,7 @@ import pytest
 
 import qio
 from aioloops import LOOPS, collected, run
+from verbs import every_verb
 
 aio = pytest.importorskip('qio.aio')
 AsyncChannel = aio.AsyncChannel
@@ -32,29 +33,7 @@ def pair():
 # ---- reading and writing ----
 
 def test_verbs(loop):
-    async def main():
-        a, b = pair()
-        async with a, b:
-            assert await a.write(b'hello\nworld and more') == 20
-            assert await b.peek(5) == b'hello'
-            assert await b.readline() == b'hello\n'
-            assert await b.read_exactly(5) == b'world'
-            buf = bytearray(4)
-            assert await b.readinto(buf) == 4
-            assert buf == b' and'
-            assert await b.read_some() == b' more'
-            assert await a.writev([b'one', b'', b'two;', memoryview(b'x')]) == 8
-            first, rest = bytearray(2), bytearray(9)
-            assert await b.readv([first, rest]) == 8
-            assert first + rest[:6] == b'onetwo;x'
-            await a.write_all(b'a;b')
-            assert await b.read_until([b',', b';'], limit=10) == b'a;'
-            await a.send_eof()
-            assert await b.read() == b'b'
-            assert await b.read_some() == await b.read(3) == await b.readline() == b''
-            assert await b.read_exactly(3, eof_ok=True) == b''
-            assert await b.readinto(buf) == 0
-    run(loop, main)
+    run(loop, lambda: every_verb(*pair()))
 
 
 def test_waits_for_what_comes(loop):

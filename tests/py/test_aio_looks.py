@@ -99,14 +99,19 @@ def test_a_shutdown_of_the_channel_beside_a_reader(loop, pair):
     run(loop, main)
 
 
+async def reader_before_the_handshake():
+    """Two ends whose hands are not shaken, and who reads the first four bytes of one of them."""
+    server, client = psk()
+    a, b = map(AsyncChannel, qio.pair())
+    one = AsyncChannel(a.channel.start_tls(server, server=True, handshake=False))
+    two = AsyncChannel(b.channel.start_tls(client, handshake=False))
+    return one, two, await waits(one.read_exactly(4))
+
+
 def test_a_handshake_by_both_directions(loop):
     """The writer does the steps of the handshake, and decodes what comes behind it."""
     async def main():
-        server, client = psk()
-        a, b = map(AsyncChannel, qio.pair())
-        one = AsyncChannel(a.channel.start_tls(server, server=True, handshake=False))
-        two = AsyncChannel(b.channel.start_tls(client, handshake=False))
-        reader = await waits(one.read_exactly(4))
+        one, two, reader = await reader_before_the_handshake()
         writer = asyncio.ensure_future(one.write(b'old'))
         other = asyncio.gather(two.write(b'news'), two.read_exactly(3))
         assert await asyncio.wait_for(reader, 10) == b'news'
@@ -119,11 +124,7 @@ def test_a_handshake_by_both_directions(loop):
 def test_a_handshake_beside_a_reader(loop):
     """The task of the handshake is the library's own: it looks in no way that the loop sees."""
     async def main():
-        server, client = psk()
-        a, b = map(AsyncChannel, qio.pair())
-        one = AsyncChannel(a.channel.start_tls(server, server=True, handshake=False))
-        two = AsyncChannel(b.channel.start_tls(client, handshake=False))
-        reader = await waits(one.read_exactly(4))
+        one, two, reader = await reader_before_the_handshake()
         other = asyncio.ensure_future(two.write(b'news'))
         await one.handshake()
         assert await asyncio.wait_for(reader, 10) == b'news'

@@ -18,6 +18,7 @@ import pytest
 
 import qio
 from qio import _qio
+from leaks import grown_by
 from rigs import PATIENCE
 
 KINDS = (_qio.QIOH_KIND_CHANNEL, _qio.QIOH_KIND_LISTENER, _qio.QIOH_KIND_LOOP,
@@ -278,25 +279,7 @@ def test_error_paths_leak_nothing():
                  lambda: loop.watch(a, qio.IN, None), lambda: loop.watch(object(), qio.IN, print),
                  lambda: qio.command(['/no/such'], env={'A': '1'}, cwd='/'),
                  lambda: qio.listen('tcp://300.300.300.300:0')]
-
-        def run():
-            for call in calls:
-                with contextlib.suppress(Exception):
-                    call()
-
-        tracemalloc.start()
-        try:
-            for _ in range(200):            # fills caches, which are traced only from here on
-                run()
-            gc.collect()
-            start = tracemalloc.get_traced_memory()[0]
-            for _ in range(100):
-                run()
-            gc.collect()
-            grown = tracemalloc.get_traced_memory()[0] - start
-        finally:
-            tracemalloc.stop()
-        assert grown < 4096
+        assert grown_by(calls, 100, settling=200) < 4096
         data.append(1)                      # BufferError if an export were left
 
 

@@ -13,12 +13,12 @@ import subprocess
 import sys
 import textwrap
 import threading
-import tracemalloc
 import weakref
 
 import pytest
 
 import qio
+from leaks import grown_by
 from streams import PATIENCE
 
 HERE = pathlib.Path(__file__).parent
@@ -174,25 +174,7 @@ def test_error_paths_leak_nothing():
         lambda: qio.null().websocket(server=True, on_request=5),
         lambda: qio.relay(qio.null(), None), lambda: qio.relay(qio.null(), qio.null(), buffer='x'),
     ]
-
-    def run():
-        for call in calls:
-            with contextlib.suppress(Exception):
-                call()
-
-    tracemalloc.start()
-    try:
-        for _ in range(20):                 # fills caches, which are traced only from here on
-            run()
-        gc.collect()
-        start = tracemalloc.get_traced_memory()[0]
-        for _ in range(20):
-            run()
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - start
-    finally:
-        tracemalloc.stop()
-    assert grown < 4096
+    assert grown_by(calls, 20, settling=20) < 4096
     data.append(1)                          # BufferError if an export were left
 
 
