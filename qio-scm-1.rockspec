@@ -60,6 +60,7 @@ build = {
     ["qio.options"] = "bindings/lua/qio/options.lua",
     ["qio.relay"] = "bindings/lua/qio/relay.lua",
     ["qio.sched"] = "bindings/lua/qio/sched.lua",
+    ["qio.task"] = "bindings/lua/qio/task.lua",
   },
   copy_directories = {},
 }

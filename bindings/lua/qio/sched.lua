@@ -12,7 +12,6 @@
 -- wait there is a plain wait for that one object.
 
 local core = require "qio.core"
-local check = require "qio.check"
 
 local errno = core.errno
 local AGAIN, INTR, BUSY = errno.AGAIN, errno.INTR, errno.BUSY
@@ -59,8 +58,8 @@ sched.streak = streak
 local hot                                       -- what qio_core_task.c does, see there
 local urgent = 0                                -- cancels that wait for the next wait
 
-local Task = {}
-Task.__index = Task
+local Task = {}                                 -- qio.task fills it
+sched.Task = Task
 
 -- The loop, or nil, message, code: it takes descriptors to make one.
 local function get_loop()
@@ -433,7 +432,7 @@ local function refuse_in_callback(what, level)
 end
 
 sched.refuse_in_callback = refuse_in_callback
-sched.wake = wake
+sched.wake, sched.set_cancelling, sched.running_task = wake, set_cancelling, running_task
 
 -- Waits until somebody wakes a key of `slots`, or the deadline.
 function sched.park(slots, deadline)
@@ -505,55 +504,6 @@ function sched.spawn(fn, ...)
   alive = alive + 1
   wake(task, true)
   return task
-end
-
-local function check_task(self, method)
-  if getmetatable(self) ~= Task then
-    error(("calling '%s' on bad self (task expected, got %s)"):format(method,
-          core.typename(self)), 3)
-  end
-end
-
--- Waits for the end: what the function returned; nil, error, CALLBACK when it failed.
-function Task:join(timeout)
-  check_task(self, "join")
-  local ms = check.seconds(timeout, 1, "join")
-  if not self.results then
-    local w = current() or {}
-    if running_task() == self then error("a task cannot join itself", 2) end
-    refuse_in_callback("joining", 2)
-    local ok, msg, code = suspend(w, self.joiners, w, ms >= 0 and now() + ms)
-    if not ok then return nil, msg, code end
-  end
-  return unpack(self.results, 1, self.results.n)
-end
-
--- Ends the wait that the task is in, or else the next one, with CANCELLED.  Returns whether
--- the task was still alive.
-function Task:cancel()
-  check_task(self, "cancel")
-  if self.results then return false end
-  if self.suspended and not self.woken then
-    wake(self, nil, "cancelled", CANCELLED)
-  elseif not self.woken and hot.cancel(self.co) then
-    self.parked = true
-    wake(self, nil, "cancelled", CANCELLED)
-  else
-    set_cancelling(self, true)
-  end
-  return true
-end
-
--- "ready" "running" "waiting" "done" "failed" "cancelled"
-function Task:status()
-  check_task(self, "status")
-  if self.state == "running" and hot.parked(self.co) then return "waiting" end
-  return self.state
-end
-
-Task.__name = "qio.task"
-function Task:__tostring()
-  return "qio.task (" .. tostring(rawget(self, "state")) .. ")"
 end
 
 -- ---- driving ----
