@@ -41,7 +41,7 @@ static inline void qio_list_remove(QioLink *link)
     qio_list_init(link);
 }
 
-/* ---- homes and spots (pyaio.c) ---- */
+/* ---- homes (pyaio.c) and spots (pyspot.c) ---- */
 
 /* An asyncio loop, as its own methods, and the spots of its descriptors. */
 typedef struct QioHome {
@@ -86,6 +86,9 @@ QioHome *qiopy_aio_home(void);
 /* Waits at the spot of a channel's descriptor; the channel remembers the spot. */
 int qiopy_aio_wait(QioObject *channel, QioHome *home, int fd, int way, QioWait *wait);
 void qiopy_aio_unwait(QioWait *wait);
+/* The descriptor is about to be closed, or was: nobody is called for it any more. */
+void qiopy_spot_give_up(QioSpot *spot);
+int qiopy_spot_init(void);
 /* loop.call_soon(callback, argument, context=context), from any thread; without what is NULL. */
 int qiopy_aio_call_soon(QioHome *home, PyObject *callback, PyObject *argument, PyObject *context);
 
