@@ -393,11 +393,14 @@ void qio_loop_drain(AioContext *ctx)
 
 void qio_loop_settle(AioContext *ctx)
 {
-    if (!is_due(ctx)) {
-        if (ctx->signalled) {
-            qio_loop_drain(ctx);
-        }
-    } else if (!ctx->signalled && (ctx->exposed || ctx->waiting)) {
+    bool due = is_due(ctx);
+
+    if (!due && ctx->signalled) {
+        qio_loop_drain(ctx);
+        /* A notify needs no lock: what was read may have been its word. */
+        due = atomic_load(&ctx->notified);
+    }
+    if (due && !ctx->signalled && (ctx->exposed || ctx->waiting)) {
         wake(ctx);
         ctx->signalled = true;
     }

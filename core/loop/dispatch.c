@@ -110,6 +110,11 @@ static int plan_wait(AioContext *ctx, int64_t deadline_ns, QIOLoopHarvest *harve
     }
     if (ctx->signalled) {
         qio_loop_drain(ctx);
+        /* A notify needs no lock: what was read may have been its word. */
+        harvest->woken = take_notified(ctx);
+        if (harvest->woken) {
+            return 0;
+        }
     }
     unarmed_ns = qio_loop_timers_unarmed_ns(ctx);
     return sys_ms_left(MIN(deadline_ns, unarmed_ns));

@@ -308,6 +308,10 @@ bool qio_loop_watch_report(QIOLoopWatch *watch, QIOLoopEvent *event)
             return false;
         }
     }
+    /* Perhaps while it was asked: the last event stands alone. */
+    if (watch->ended) {
+        condition = watch->condition | G_IO_NVAL;
+    }
     if (!condition && !timer) {
         if (watch->ops && !watch->ops->direct) {
             qio_loop_watch_push_ask(watch);
