@@ -32,6 +32,8 @@ static int make_timer(QIOChannelTls *tls, Error **errp)
 void qio_tls_stop_timer(QIOChannelTls *tls)
 {
     if (tls->timer_fd >= 0) {
+        /* A loop that takes the number for ours would not look at the next file that gets it. */
+        qio_loop_forget_fd(tls->timer_fd);
         sys_close(tls->timer_fd);
         tls->timer_fd = -1;
     }

@@ -275,10 +275,7 @@ static int websock_close(QIOChannel *ioc, Error **errp)
         if (qio_ws_pending(ws)) {
             qio_ws_flush(ws, NULL);
         }
-        if (ws->timer_fd >= 0) {
-            sys_close(ws->timer_fd);
-            ws->timer_fd = -1;
-        }
+        qio_ws_stop_timer(ws);
         ws->kick = false;
         qio_layer_lock_leave(&ws->lock);
     }
@@ -401,9 +398,7 @@ static void websock_finalize(Object *obj)
     QIOChannelWebsock *ws = (QIOChannelWebsock *)obj;
 
     /* A close that came from a function of the program found the lock taken. */
-    if (ws->timer_fd >= 0) {
-        sys_close(ws->timer_fd);
-    }
+    qio_ws_stop_timer(ws);
     qio_error_free(ws->failure);
     qio_error_free(ws->refusal);
     qio_error_free(ws->out.failure);

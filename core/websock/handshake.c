@@ -44,9 +44,11 @@ static int start_timer(QIOChannelWebsock *ws, Error **errp)
     return 0;
 }
 
-static void stop_timer(QIOChannelWebsock *ws)
+void qio_ws_stop_timer(QIOChannelWebsock *ws)
 {
     if (ws->timer_fd >= 0) {
+        /* A loop that takes the number for ours would not look at the next file that gets it. */
+        qio_loop_forget_fd(ws->timer_fd);
         sys_close(ws->timer_fd);
         ws->timer_fd = -1;
     }
@@ -157,7 +159,7 @@ int qio_ws_handshake_done(QIOChannelWebsock *ws, Error **errp)
         in->decoder.allow_rsv1 = true;
     }
     g_clear_pointer(&ws->key, g_free);
-    stop_timer(ws);
+    qio_ws_stop_timer(ws);
     ws->kick = true;
     return 0;
 }
@@ -182,7 +184,7 @@ int qio_ws_handshake_step(QIOChannelWebsock *ws, Error **errp)
         ret = -1;
     }
     if (ret == -1) {
-        stop_timer(ws);
+        qio_ws_stop_timer(ws);
         qio_ws_fail_with(ws, err);
         qio_ws_failed(ws, errp);
     }

@@ -154,6 +154,7 @@ int qio_ws_handshake_step(QIOChannelWebsock *ws, Error **errp);
 int qio_ws_handshake_poll(QIOChannelWebsock *ws, QIOPollFd *out, int cap);
 /* The value of Sec-WebSocket-Accept for a key, for the caller to free. */
 char *qio_ws_accept_value(const char *key);
+void qio_ws_stop_timer(QIOChannelWebsock *ws);
 /* It is over: both sides speak frames. */
 int qio_ws_handshake_done(QIOChannelWebsock *ws, Error **errp);
 
