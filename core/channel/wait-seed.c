@@ -102,6 +102,9 @@ static int iterate(QIOChannel *ioc, QIOWaiter *waiter, const GIOCondition *got,
             qio_channel_set_waiter_error(waiter, errp);
             return -1;
         }
+        if ((waiter->condition & G_IO_IN) && qio_readahead_ready(ioc)) {
+            return G_IO_IN;     /* another thread gave it back */
+        }
         g_main_context_iteration(waiter->context, deadline_ns != 0);
         if (*got) {
             return (int)qio_channel_report(waiter->condition, *got);
@@ -120,9 +123,6 @@ int qio_channel_wait_seed(QIOChannel *ioc, GIOCondition condition, int64_t deadl
     GSource *watch, *deadline;
     int ready = -1;
 
-    if ((condition & G_IO_IN) && qio_readahead_ready(ioc)) {
-        return G_IO_IN;
-    }
     waiter.context = thread_context(errp);
     if (!waiter.context || qio_channel_enter(ioc, QIO_USE_ONE, errp) < 0) {
         return -1;

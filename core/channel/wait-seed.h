@@ -17,7 +17,8 @@ struct QIOWaiter {
     GMainContext *context;      /* wait-seed.c: what to wake instead */
     pthread_t thread;
     _Atomic int reason;         /* a QIOErrorCode that ends the wait, or 0 */
-    bool woken;                 /* lock held */
+    bool woken;                 /* ever; lock held */
+    _Atomic bool due;           /* woken since the last sleep */
 };
 
 void qio_channel_waiter_add(QIOChannel *ioc, QIOWaiter *waiter);

@@ -148,6 +148,7 @@ void qio_channel_wake_waiters(QIOChannel *ioc, GIOCondition condition, QIOErrorC
         if (reason != 0) {
             atomic_store(&waiter->reason, reason);
         }
+    atomic_store(&waiter->due, true);
         wake(waiter);
     }
 }
@@ -227,7 +228,8 @@ static int look(QIOChannel *ioc, GIOCondition condition, Error **errp)
 }
 
 /* One poll of n descriptors, behind which there is room for QIO_POLL_OURS.  Returns as poll, with
- * errno. */
+ * errno.  Who was woken since the last one does not sleep: what he looked at in between may have
+ * waited for something itself, with the same wake-up descriptor, and emptied it. */
 static int poll_as_waiter(QIOWaiter *waiter, struct pollfd *fds, int n, int64_t deadline_ns)
 {
     int timeout_ms = sys_ms_left(deadline_ns);
@@ -238,6 +240,9 @@ static int poll_as_waiter(QIOWaiter *waiter, struct pollfd *fds, int n, int64_t 
     fds[n + 1] = (struct pollfd){ .fd = qio_orphans_fd(), .events = POLLIN };
     if (waiter->wake_fd < 0 && (timeout_ms < 0 || timeout_ms > NO_WAKE_FD_LOOK_MS)) {
         timeout_ms = NO_WAKE_FD_LOOK_MS;
+    }
+    if (atomic_exchange(&waiter->due, false)) {
+        timeout_ms = 0;
     }
     r = sys_poll(fds, (nfds_t)n + (fds[n + 1].fd >= 0 ? 2 : 1), timeout_ms);
     if (r > 0 && fds[n].revents) {
