@@ -148,6 +148,22 @@ int qio_layer_close_below(QIOChannel *layer, Error **errp)
     return ret;
 }
 
+bool qio_channel_ends(QIOChannel *ioc)
+{
+    QIOChannel *below;
+    bool ends;
+
+    if (qio_channel_closing(ioc)) {
+        return true;
+    }
+    below = qio_layer_ref_below(ioc);
+    ends = below && qio_channel_ends(below);
+    if (below) {
+        g_object_unref(below);
+    }
+    return ends;
+}
+
 bool qio_channel_check_free(QIOChannel *ioc, Error **errp)
 {
     if (qio_channel_closing(ioc)) {

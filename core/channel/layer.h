@@ -59,3 +59,5 @@ bool qio_channel_check_free(QIOChannel *ioc, Error **errp);
 void qio_layer_free(QIOChannel *ioc);
 
 #endif
+/* Whether the channel, or one that it lies on, is closing: who closes that closes this one next. */
+bool qio_channel_ends(QIOChannel *ioc);

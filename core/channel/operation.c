@@ -83,7 +83,7 @@ static void steps_advance(QIOChannel *ioc, gpointer opaque)
     if (ret == QIO_CHANNEL_ERR_BLOCK) {
         return;
     }
-    if (ret < 0 && qio_channel_closing(ioc)) {
+    if (ret < 0 && qio_channel_ends(ioc)) {
         qio_error_free(err);
         err = cancelled();
     }
@@ -342,7 +342,7 @@ static bool take_byes(Close *state)
         if (ret == QIO_CHANNEL_ERR_BLOCK) {
             return true;
         }
-        if (ret < 0 && qio_channel_closing(ioc)) {
+        if (ret < 0 && qio_channel_ends(ioc)) {
             qio_error_free(err);
             err = cancelled();
         }

@@ -384,7 +384,7 @@ int qio_channel_take_steps(QIOChannel *ioc, QIOStepFunc *step, GIOCondition cond
         }
     }
     /* Whatever the step met when its transport went away: the close is what ended it. */
-    if (ret == -1 && qio_channel_closing(ioc)) {
+    if (ret == -1 && qio_channel_ends(ioc)) {
         g_clear_pointer(&err, qio_error_free);
         qio_channel_set_waiter_error(&waiter, &err);
     }
