@@ -211,6 +211,7 @@ static void registration_end(gpointer opaque)
     abi_scope_enter();
     pthread_mutex_lock(&queue->lock);
     queue->orphaned = !queue->closed;
+    queue->let_go = true;
     watch = queue->watch;
     queue->watch = NULL;
     pthread_mutex_unlock(&queue->lock);
@@ -233,9 +234,17 @@ int abi_queue_start(AbiQueue *queue, AioContext *ctx, Error **errp)
     queue->source.tell = source_tell;
     watch = qio_loop_add_subject(ctx, queue, &source_ops, G_IO_IN | G_IO_OUT, NULL,
                                  queue_ref(queue), registration_end, errp);
-    /* The loop may be closed by another thread already. */
+    if (!watch) {
+        return -1;
+    }
     pthread_mutex_lock(&queue->lock);
-    queue->watch = watch;
+    if (!queue->let_go) {
+        queue->watch = g_steal_pointer(&watch);
+    }
     pthread_mutex_unlock(&queue->lock);
-    return watch ? 0 : -1;
+    /* Another thread has closed the loop meanwhile. */
+    if (watch) {
+        qio_loop_watch_unref(watch);
+    }
+    return 0;
 }

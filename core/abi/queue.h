@@ -45,6 +45,7 @@ typedef struct AbiQueue {
     bool reader_gone, writer_done;      /* shutdown */
     bool closed;
     bool orphaned;              /* its loop is closed: nobody answers any more */
+    bool let_go;                /* by the loop, for good: no watch comes any more */
 } AbiQueue;
 
 static inline size_t abi_ring_room(const AbiRing *ring)

@@ -21,6 +21,7 @@ struct QIOChannelAioWatch {
     _Atomic int seed_ready;
     QIOLoopWatch *watch;        /* NULL until it is in the list; the list's reference */
     bool ended;
+    bool gone;                  /* the loop has let go of it */
     QIOChannelAioWatch *next, **pprev;
 };
 
@@ -35,6 +36,7 @@ static void unlink_wrap(QIOChannelAioWatch *wrap)
     QIOChannelPrivate *priv = qio_channel_priv(wrap->ioc);
 
     pthread_mutex_lock(&priv->lock);
+    wrap->gone = true;
     if (wrap->pprev) {
         *wrap->pprev = wrap->next;
         if (wrap->next) {
@@ -52,6 +54,9 @@ static void wrap_unref(QIOChannelAioWatch *wrap)
     }
     if (wrap->watch) {
         qio_loop_watch_unref(wrap->watch);
+    }
+    if (wrap->seed_ctx) {
+        qio_aio_context_unref(wrap->seed_ctx);
     }
     g_object_unref(wrap->ioc);
     g_free(wrap);
@@ -114,7 +119,7 @@ static void subject_unref(void *subject)
     if (wrap->seed_ctx) {
         qio_channel_class(wrap->ioc)->io_set_aio_fd_handler(wrap->ioc, wrap->seed_ctx, NULL, NULL,
                                                             NULL);
-        qio_aio_context_unref(wrap->seed_ctx);
+        qio_aio_context_unref(g_steal_pointer(&wrap->seed_ctx));
     }
     wrap_unref(wrap);
 }
@@ -134,9 +139,16 @@ static const QIOLoopSubjectOps layered_ops = {
 
 static void seed_mark(QIOChannelAioWatch *wrap, GIOCondition condition)
 {
+    QIOChannelPrivate *priv = qio_channel_priv(wrap->ioc);
+    QIOLoopWatch *watch;
+
     atomic_fetch_or(&wrap->seed_ready, (int)condition);
-    if (wrap->watch) {
-        qio_loop_watch_kick(wrap->watch);
+    pthread_mutex_lock(&priv->lock);
+    watch = wrap->watch ? qio_loop_watch_ref(wrap->watch) : NULL;
+    pthread_mutex_unlock(&priv->lock);
+    if (watch) {
+        qio_loop_watch_kick(watch);
+        qio_loop_watch_unref(watch);
     }
 }
 
@@ -213,7 +225,9 @@ static int check_watch(QIOChannel *ioc, AioContext *ctx, GIOCondition condition,
     return 0;
 }
 
-/* Puts the watch where close finds it; one that was closed meanwhile ends at once. */
+/* Puts the watch where close and notify find it.  The loop may be another thread's: a watch that it
+ * has let go of already stays out, one that was closed meanwhile ends at once, and one that has
+ * looked already looks again, since a notify in between did not find it. */
 static void link_wrap(QIOChannelAioWatch *wrap, QIOLoopWatch *watch)
 {
     QIOChannelPrivate *priv = qio_channel_priv(wrap->ioc);
@@ -221,6 +235,10 @@ static void link_wrap(QIOChannelAioWatch *wrap, QIOLoopWatch *watch)
 
     pthread_mutex_lock(&priv->lock);
     wrap->watch = qio_loop_watch_ref(watch);
+    if (wrap->gone) {
+        pthread_mutex_unlock(&priv->lock);
+        return;
+    }
     wrap->next = priv->aio_watches;
     wrap->pprev = &priv->aio_watches;
     if (wrap->next) {
@@ -231,6 +249,8 @@ static void link_wrap(QIOChannelAioWatch *wrap, QIOLoopWatch *watch)
     pthread_mutex_unlock(&priv->lock);
     if (closing) {
         qio_loop_watch_end(watch);
+    } else {
+        qio_loop_watch_kick(watch);
     }
 }
 
@@ -252,16 +272,16 @@ static QIOLoopWatch *wrap_add(QIOChannelAioWatch *wrap, AioContext *ctx, GIOCond
 {
     QIOChannelClass *klass = qio_channel_class(wrap->ioc);
     bool direct = klass->io_poll && qio_channel_direct(wrap->ioc);
-    QIOLoopWatch *watch = qio_loop_add_subject(ctx, wrap, direct ? &direct_ops : &layered_ops,
-                                               condition, func, opaque, destroy, errp);
+    QIOLoopWatch *watch;
 
+    /* First the handlers, which the loop's letting go takes away again. */
+    if (wrap->seed_ctx) {
+        seed_start(wrap, condition);
+    }
+    watch = qio_loop_add_subject(ctx, wrap, direct ? &direct_ops : &layered_ops, condition, func,
+                                 opaque, destroy, errp);
     if (watch) {
         link_wrap(wrap, watch);
-        if (wrap->seed_ctx) {
-            seed_start(wrap, condition);
-        }
-    } else if (wrap->seed_ctx) {
-        qio_aio_context_unref(wrap->seed_ctx);
     }
     wrap_unref(wrap);
     return watch;

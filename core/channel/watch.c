@@ -76,6 +76,20 @@ static GIOCondition source_fired(QIOChannelSource *source)
 
 /* ---- the source ---- */
 
+/* Under the lock: a kick that comes meanwhile either is undone with its mark or not at all, and a
+ * ready time without a mark would keep the context awake for good. */
+static void source_take_kick(QIOChannelSource *source)
+{
+    QIOChannelPrivate *priv = qio_channel_priv(source->ioc);
+
+    pthread_mutex_lock(&priv->lock);
+    atomic_store_explicit(&source->kicked, false, memory_order_relaxed);
+    if (!atomic_load_explicit(&source->ended, memory_order_relaxed)) {
+        g_source_set_ready_time(&source->parent, -1);
+    }
+    pthread_mutex_unlock(&priv->lock);
+}
+
 static void set_inside(QIOChannelSource *source, pthread_t thread)
 {
     atomic_store_explicit(&source->inside, thread, memory_order_relaxed);
@@ -99,8 +113,8 @@ static gboolean source_prepare(GSource *gsource, gint *timeout)
     if (atomic_load_explicit(&source->ended, memory_order_acquire)) {
         return TRUE;
     }
-    if (atomic_exchange_explicit(&source->kicked, false, memory_order_relaxed)) {
-        g_source_set_ready_time(gsource, -1);
+    if (atomic_load_explicit(&source->kicked, memory_order_relaxed)) {
+        source_take_kick(source);
     }
     source->ready = source_soft_ready(source);
     if (source->ready) {

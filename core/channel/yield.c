@@ -146,6 +146,17 @@ static bool drop_idle_watch(QIOChannel *ioc, int way)
     return idle;
 }
 
+/* The watch has ended.  Who came since the queue was found empty, and saw a watch, has none now. */
+static void end_yields(QIOChannel *ioc, int way)
+{
+    QIOYield *yield;
+
+    drop_yield_watch(ioc, way);
+    while ((yield = queue_take_first(ioc, way, QIO_ERROR_CANCELLED))) {
+        qio_aio_co_schedule(context_of(ioc), yield->co);
+    }
+}
+
 static gboolean on_yield_ready(QIOChannel *ioc, GIOCondition condition, gpointer data)
 {
     int way = GPOINTER_TO_INT(data);
@@ -157,7 +168,7 @@ static gboolean on_yield_ready(QIOChannel *ioc, GIOCondition condition, gpointer
         yield = closed ? queue_take_first(ioc, way, QIO_ERROR_CANCELLED) : NULL;
     }
     if (closed) {
-        drop_yield_watch(ioc, way);
+        end_yields(ioc, way);
         return FALSE;
     }
     return !drop_idle_watch(ioc, way);
@@ -196,7 +207,11 @@ static int need_yield_watch(QIOChannel *ioc, int way, Error **errp)
     if (!watch) {
         return -1;
     }
-    drop_idle_watch(ioc, way);
+    if (qio_channel_closing(ioc)) {
+        end_yields(ioc, way);       /* its last call may have come before it was known here */
+    } else {
+        drop_idle_watch(ioc, way);
+    }
     return 0;
 }
 

@@ -289,8 +289,11 @@ static void entry_set_watch(QIOListenerEntry *entry, QIOLoopWatch *watch)
     entry->watch = qio_loop_watch_ref(watch);
     ended = entry->ended;
     pthread_mutex_unlock(&entry->listener->lock);
+    /* Its loop, another thread's, may have asked it already: what changed since it learns here. */
     if (ended) {
         qio_loop_watch_end(watch);
+    } else {
+        qio_loop_watch_kick(watch);
     }
 }
 

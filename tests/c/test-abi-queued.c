@@ -6,6 +6,7 @@
  * Owns: a loop and a queued channel, asked and answered by the test itself.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <qio/qioh.h>
 
 #include "runner.h"
@@ -462,4 +463,33 @@ TEST(blocking_on_the_thread_that_serves_the_loop_is_busy)
     CHECK_INT(qioh_channel_write(scene.channel, block, sizeof(block), &error), ==, QIOH_E_BUSY);
     CHECK_INT(error.bytes, ==, QIOH_QUEUED_ROOM);
     scene_end(&scene);
+}
+
+/* ---- a loop that another thread closes ---- */
+
+static void *close_loop(void *loop)
+{
+    CHECK_INT(qioh_loop_close(loop, NULL), ==, 0);
+    return NULL;
+}
+
+/* Whichever is first: nothing stays behind, and a channel that was made is answered by nobody. */
+TEST(made_while_its_loop_is_closed)
+{
+    for (int i = 0; i < 300; i++) {
+        qioh_loop *loop = qioh_loop_new(NULL);
+        qioh_channel *channel;
+        pthread_t thread;
+        char byte;
+
+        CHECK_INT(pthread_create(&thread, NULL, close_loop, loop), ==, 0);
+        channel = qioh_channel_new_queued(loop, COOKIE, NULL);
+        pthread_join(thread, NULL);
+        if (channel) {
+            CHECK_INT(qioh_channel_read(channel, &byte, 1, NULL), ==, QIOH_E_CLOSED);
+            qioh_channel_unref(channel);
+        }
+        qioh_loop_unref(loop);
+    }
+    CHECK_INT(qioh_debug_live(QIOH_KIND_ANY), ==, 0);
 }
