@@ -85,6 +85,8 @@ static bool decode(QIOChannelTls *tls)
             return true;
         }
     }
+    /* The others have their turn; the transport has not said that there is no more. */
+    tls->kick = true;
     return false;
 }
 

@@ -52,12 +52,25 @@ int qio_tls_enter_open(QIOChannelTls *tls, Error **errp)
     return -1;
 }
 
+/* Whether there is something else to wait for than when the lock was let go before: who waits to
+ * write has to look, and who waits to read has to see off what is held. */
+static bool out_changed(QIOChannelTls *tls)
+{
+    enum { OUT_FREE, OUT_HELD, OUT_FAILED };
+    int was = tls->out_was;
+
+    tls->out_was = tls->write_error ? OUT_FAILED
+                 : tls->out_start < tls->out_end ? OUT_HELD : OUT_FREE;
+    return tls->out_was != was;
+}
+
 void qio_tls_leave(QIOChannelTls *tls)
 {
     bool kick = tls->kick;
     bool left = tls->packet || tls->read_end || tls->read_error;
     bool tell = left && !tls->told;
 
+    tell |= out_changed(tls);
     tls->kick = false;
     tls->told = left;
     kick |= qio_layer_lock_leave(&tls->lock);

@@ -139,6 +139,7 @@ struct QIOChannelTls {
 
     QIOLayerLock lock;
     bool kick;                      /* when the lock is let go: everybody looks again */
+    int out_was;                    /* what lock.c found of the outgoing side the last time */
     bool told;                      /* something to read was left, and the others know */
     gnutls_session_t session;
     _Atomic QIOTlsState state;      /* changed under the lock */

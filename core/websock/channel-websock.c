@@ -32,6 +32,17 @@ static bool has_left(QIOWsInput *in)
                       (in->in_frame && in->compressed));
 }
 
+/* Whether there is something else to wait for than when the lock was let go before: who waits to
+ * write has to look, and who waits to read has to see off what is held. */
+static bool out_changed(QIOChannelWebsock *ws)
+{
+    enum { OUT_FREE, OUT_HELD, OUT_FAILED };
+    int was = ws->out_was;
+
+    ws->out_was = ws->out.failure ? OUT_FAILED : qio_ws_pending(ws) ? OUT_HELD : OUT_FREE;
+    return ws->out_was != was;
+}
+
 void qio_ws_leave(QIOChannelWebsock *ws)
 {
     bool kick, tell;
@@ -42,6 +53,7 @@ void qio_ws_leave(QIOChannelWebsock *ws)
     kick = ws->kick;
     ws->kick = false;
     tell = has_left(&ws->in);
+    tell |= out_changed(ws);
     kick |= qio_layer_lock_leave(&ws->lock);
     if (kick) {
         qio_channel_kick(&ws->parent);

@@ -107,6 +107,7 @@ struct QIOChannelWebsock {
     QIOLayerLock lock;
     bool server, messages;
     bool kick;              /* who leaves makes all who wait look again */
+    int out_was;            /* what leaving found of the outgoing side the last time */
     QIOWsPhase phase;
     Error *failure;         /* what every transfer gives from now on */
     Error *refusal;         /* that, once the answer that turns away is out */
