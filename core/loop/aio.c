@@ -335,22 +335,6 @@ void qio_loop_call_common(void)
     }
 }
 
-bool qio_loop_callbacks_due(AioContext *ctx)
-{
-    return ctx->ready[ctx->filling].length || ctx->releases.length || ctx->deferred;
-}
-
-bool qio_loop_queued_due(AioContext *ctx)
-{
-    return ctx->ready_queued.length || ctx->releases_queued.length;
-}
-
-bool qio_loop_internals_due(AioContext *ctx)
-{
-    return ctx->ready_internal.length || ctx->asks_internal.length ||
-           ctx->releases_internal.length;
-}
-
 static bool is_due(AioContext *ctx)
 {
     return qio_loop_callbacks_due(ctx) || qio_loop_queued_due(ctx) || ctx->asks.length ||

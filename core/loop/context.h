@@ -180,6 +180,24 @@ typedef struct QIOLoopHarvest {
     bool others;                    /* a watch of the other puller is ready: it stays so */
 } QIOLoopHarvest;
 
+/* ---- what the lists hold; inline, as each turn looks several times ---- */
+
+static inline bool qio_loop_callbacks_due(AioContext *ctx)
+{
+    return ctx->ready[ctx->filling].length || ctx->releases.length || ctx->deferred;
+}
+
+static inline bool qio_loop_queued_due(AioContext *ctx)
+{
+    return ctx->ready_queued.length || ctx->releases_queued.length;
+}
+
+static inline bool qio_loop_internals_due(AioContext *ctx)
+{
+    return ctx->ready_internal.length || ctx->asks_internal.length ||
+           ctx->releases_internal.length;
+}
+
 /* ---- aio.c ---- */
 
 /* Without the lock.  NULL stands for the main loop; NULL with an error when there is none. */
@@ -194,9 +212,6 @@ void qio_loop_signal_for(const QIOLoopWatch *watch);
 /* Makes wakefd readable exactly while something is due. */
 void qio_loop_settle(AioContext *ctx);
 void qio_loop_drain(AioContext *ctx);
-bool qio_loop_callbacks_due(AioContext *ctx);
-bool qio_loop_queued_due(AioContext *ctx);
-bool qio_loop_internals_due(AioContext *ctx);
 void qio_loop_set_closed_error(Error **errp);
 /* What identifies the calling thread. */
 const void *qio_loop_this_thread(void);

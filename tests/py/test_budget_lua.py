@@ -51,7 +51,7 @@ def instructions(lua, program, n):
 @pytest.mark.needs('valgrind')
 @pytest.mark.parametrize('lua, script, budget', [
     pytest.param('lua5.4', METHOD, 3000, marks=pytest.mark.needs('lua5.4'), id='method'),
-    pytest.param('luajit', QUEUE, 2000, marks=pytest.mark.needs('luajit'), id='queue'),
+    pytest.param('luajit', QUEUE, 1970, marks=pytest.mark.needs('luajit'), id='queue'),
 ])
 def test_an_operation_stays_within_its_budget(tmp_path, lua, script, budget):
     program = tmp_path / 'program.lua'
