@@ -111,45 +111,41 @@ int qio_channel_close_now(QIOChannel *ioc, Error **errp)
     return qio_channel_leave(ioc, QIO_USE_ONE, errp);
 }
 
-/* A layer without its own waits for what it lies on. */
-static int close_wait_below(QIOChannel *ioc, bool interruptible, Error **errp)
+/* Waits for who is to be waited for, of a layer without a wait of its own that of what it lies on.
+ * That is not closed here: who is inside the layer has its last words to send yet, and then closes
+ * both. */
+static int close_wait(QIOChannel *ioc, bool interruptible, Error **errp)
 {
     QIOChannelPrivate *priv = qio_channel_priv(ioc);
+    QIOChannelClass *klass = qio_channel_class(ioc);
     QIOChannel *below;
+    Error *err = NULL;
     int ret = 0;
 
-    pthread_mutex_lock(&priv->lock);
-    below = priv->below ? g_object_ref(priv->below) : NULL;
-    pthread_mutex_unlock(&priv->lock);
-    if (below) {
-        ret = qio_channel_close_full(below, interruptible, errp);
+    if (!klass->io_close_wait && (below = qio_layer_ref_below(ioc))) {
+        ret = close_wait(below, interruptible, errp);
         g_object_unref(below);
+        return ret;
+    }
+    /* Who comes second may return before the first has waited: the channel is closed for both. */
+    if (!klass->io_close_wait || atomic_exchange(&priv->close_waited, true)) {
+        return 0;
+    }
+    if (klass->io_close_wait(ioc, interruptible, &err) < 0) {
+        if (qio_error_get_code(err) == QIO_ERROR_INTR) {
+            atomic_store(&priv->close_waited, false);
+        }
+        qio_error_propagate(errp, err);
+        ret = -1;
     }
     return ret;
 }
 
 int qio_channel_close_full(QIOChannel *ioc, bool interruptible, Error **errp)
 {
-    QIOChannelPrivate *priv = qio_channel_priv(ioc);
-    QIOChannelClass *klass = qio_channel_class(ioc);
     int ret = qio_channel_close_now(ioc, errp);
-    Error *err = NULL;
 
-    if (!klass->io_close_wait && priv->below) {
-        return close_wait_below(ioc, interruptible, ret < 0 ? NULL : errp) < 0 ? -1 : ret;
-    }
-    /* Who comes second may return before the first has waited: the channel is closed for both. */
-    if (!klass->io_close_wait || atomic_exchange(&priv->close_waited, true)) {
-        return ret;
-    }
-    if (klass->io_close_wait(ioc, interruptible, &err) < 0) {
-        if (qio_error_get_code(err) == QIO_ERROR_INTR) {
-            atomic_store(&priv->close_waited, false);
-        }
-        qio_error_propagate(ret < 0 ? NULL : errp, err);
-        ret = -1;
-    }
-    return ret;
+    return close_wait(ioc, interruptible, ret < 0 ? NULL : errp) < 0 ? -1 : ret;
 }
 
 int qio_channel_close(QIOChannel *ioc, Error **errp)

@@ -34,6 +34,20 @@ GIOCondition qio_channel_report(GIOCondition asked, GIOCondition ready)
     return ready & (asked | always);
 }
 
+/* A layer whose transfers may call functions of the program is entered for it, so that a close
+ * inside of one of them comes when the layer can still say goodbye. */
+static int advance(QIOChannel *ioc, GIOCondition condition)
+{
+    bool inside = G_UNLIKELY(qio_channel_priv(ioc)->layer_lock) &&
+                  qio_channel_enter(ioc, QIO_USE_ONE, NULL) == 0;
+    int advanced = qio_channel_class(ioc)->io_advance(ioc, qio_channel_class_condition(condition));
+
+    if (inside) {
+        qio_channel_leave(ioc, QIO_USE_ONE, NULL);
+    }
+    return advanced;
+}
+
 GIOCondition qio_channel_soft_ready(QIOChannel *ioc, GIOCondition condition)
 {
     QIOChannelClass *klass = qio_channel_class(ioc);
@@ -44,7 +58,7 @@ GIOCondition qio_channel_soft_ready(QIOChannel *ioc, GIOCondition condition)
         ready = G_IO_IN;
     }
     if (klass->io_advance) {
-        advanced = klass->io_advance(ioc, qio_channel_class_condition(condition));
+        advanced = advance(ioc, condition);
         /* An error that stops the layer is ready: the next transfer tells what it is. */
         ready |= qio_channel_report(condition, advanced < 0 ? G_IO_IN | G_IO_OUT | G_IO_ERR
                                                             : (GIOCondition)advanced);

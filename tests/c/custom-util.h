@@ -37,6 +37,7 @@ typedef struct CustomEnd {
     bool ended;
     _Atomic int reads, writes, closes, shutdowns, flushes, releases, calls_after_release;
     int32_t fail_read, fail_write;  /* a code to answer instead */
+    qioh_channel *victim;           /* closed by the next read */
 } CustomEnd;
 
 struct CustomPair {
@@ -86,6 +87,10 @@ static inline int64_t custom_readv(void *user_data, const qioh_iovec *iov, size_
     int64_t result;
 
     end->reads++;
+    if (end->victim) {
+        CHECK_INT(qioh_channel_close(end->victim, NULL), ==, 0);
+        end->victim = NULL;
+    }
     if (end->fail_read) {
         return custom_failed(end->fail_read, "the test refuses to read", error);
     }

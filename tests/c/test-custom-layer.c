@@ -334,6 +334,58 @@ TEST(who_dispatches_the_loop_cannot_wait_for_a_handshake)
     stack_end(&stack);
 }
 
+typedef enum Calls { BY_READ, BY_WAIT, BY_WATCH } Calls;
+
+/* What calls the op below the client's layer that closes the layer. */
+static void call_op(qioh_channel *top, Calls calls)
+{
+    qioh_event event = { .struct_size = sizeof(event) };
+    qioh_loop *loop;
+    qioh_watch *watch;
+    char buf[1];
+
+    if (calls == BY_READ) {
+        qioh_channel_read(top, buf, 1, NULL);
+    } else if (calls == BY_WAIT) {
+        qioh_channel_wait(top, QIOH_IN, 0, NULL);
+    } else {
+        loop = qioh_loop_new(NULL);
+        watch = qioh_watch_new_queued(loop, top, QIOH_IN, 1, NULL);
+        qioh_loop_next_events(loop, &event, 1, 0, NULL);
+        qioh_watch_unref(watch);
+        qioh_loop_unref(loop);
+    }
+}
+
+static void close_inside(const char *kind, CustomWay way, Calls calls)
+{
+    Stack stack;
+    char buf[4];
+
+    test_note("%s over %s, %d", kind, custom_ways[way], calls);
+    stack_make(&stack, kind, way, NULL);
+    CHECK_INT(qioh_channel_set_blocking(stack.top[CLIENT], 0, NULL), ==, 0);
+    CHECK_INT(qioh_channel_write(stack.top[SERVER], "x", 1, NULL), ==, 1);
+    stack.pair.ends[CLIENT].victim = stack.top[CLIENT];
+    call_op(stack.top[CLIENT], calls);
+    CHECK_PTR(stack.pair.ends[CLIENT].victim, ==, NULL);
+    CHECK_INT(qioh_channel_read(stack.top[CLIENT], buf, 1, NULL), ==, QIOH_E_CLOSED);
+    CHECK_INT(qioh_channel_read(stack.top[SERVER], buf, 4, NULL), ==, 0);
+    stack_end(&stack);
+}
+
+/* The call that came to the op puts the close off until it is out. */
+TEST(a_layer_closed_inside_of_an_op_below_still_says_goodbye)
+{
+    for (CustomWay way = 0; way < CUSTOM_WAYS; way++) {
+        for (Calls calls = BY_READ; calls <= BY_WATCH; calls++) {
+            close_inside("t", way, calls);
+            close_inside("w", way, calls);
+            close_inside("wt", way, calls);
+        }
+    }
+}
+
 static void read_rest(void *opaque)
 {
     char buf[5000];
