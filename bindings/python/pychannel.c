@@ -217,6 +217,7 @@ PyObject *qiopy_channel_close(QioObject *self)
     int32_t status;
     int again;
 
+    self->ending = true;
     if (tell_loops(self, true)) {
         Py_RETURN_NONE;
     }

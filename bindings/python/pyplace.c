@@ -87,10 +87,14 @@ int qiopy_place_wait(QioPlace *place, QioObject *channel, QioHome *home, uint32_
     if ((events & QIOH_IN && qiopy_aio_wait(channel, home, fd, 0, &place->waits[0]) < 0) ||
         (events & QIOH_OUT && qiopy_aio_wait(channel, home, fd, 1, &place->waits[1]) < 0)) {
         qiopy_place_leave(place);
-        return -1;
+        if (!channel->ending || !PyErr_ExceptionMatches(PyExc_OSError)) {
+            return -1;
+        }
+        PyErr_Clear();      /* closed meanwhile, as the next try says */
+        return 0;
     }
-    /* Another thread looked meanwhile, and found nobody here. */
-    if (linked && channel->aio->looks != looks) {
+    /* Another thread looked meanwhile, or told the loops of its close, and found nobody here. */
+    if (channel->ending || (linked && channel->aio->looks != looks)) {
         qiopy_place_leave(place);
         return 0;
     }

@@ -45,6 +45,7 @@ typedef struct QioObject {
     PyObject *weakrefs;
     struct QioShell *shells;    /* a loop's or creds' functions, a watch's own: see pyloop.c */
     bool closed;                /* close() or detach() was called: nothing to warn of */
+    bool ending;                /* a close has begun: nobody begins to wait any more */
     bool finalized;
     bool lent;                  /* a channel below another, whose object warns instead */
     bool answering;             /* on_request is being asked */
