@@ -57,7 +57,7 @@ QIOChannel *qio_layer_above(QIOChannel *below);
 /* Whether others than its layer may transfer through the channel; BUSY if not, CLOSED. */
 bool qio_channel_check_free(QIOChannel *ioc, Error **errp);
 void qio_layer_free(QIOChannel *ioc);
-
-#endif
 /* Whether the channel, or one that it lies on, is closing: who closes that closes this one next. */
 bool qio_channel_ends(QIOChannel *ioc);
+
+#endif

@@ -141,6 +141,7 @@ static void wake(QIOWaiter *waiter)
     ssize_t n;
 
     waiter->woken = true;
+    atomic_store(&waiter->due, true);
     if (waiter->context) {
         g_main_context_wakeup(waiter->context);
     } else if (waiter->wake_fd >= 0) {
@@ -162,7 +163,6 @@ void qio_channel_wake_waiters(QIOChannel *ioc, GIOCondition condition, QIOErrorC
         if (reason != 0) {
             atomic_store(&waiter->reason, reason);
         }
-    atomic_store(&waiter->due, true);
         wake(waiter);
     }
 }

@@ -67,7 +67,6 @@ int qio_tls_flush(QIOChannelTls *tls)
             return QIO_CHANNEL_ERR_BLOCK;
         }
         tls->out_start += n > 0 ? (size_t)n : 0;
-        tls->kick |= n < 0;
     }
     if (tls->out) {
         tls->lost |= tls->out_start < tls->out_end;

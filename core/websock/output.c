@@ -93,14 +93,11 @@ int qio_ws_queue(QIOChannelWebsock *ws, const void *bytes, size_t len, Error **e
     return 0;
 }
 
-static int out_failed(QIOChannelWebsock *ws, Error *err, Error **errp)
+static int out_failed(QIOWsOutput *out, Error *err, Error **errp)
 {
-    QIOWsOutput *out = &ws->out;
-
     out->failure = err;
     out->start = out->end = 0;
     out->pong_due = out->close_due = false;
-    ws->kick = true;
     qio_error_propagate(errp, qio_error_copy(err));
     return -1;
 }
@@ -119,7 +116,7 @@ static int push(QIOChannelWebsock *ws, Error **errp)
             return QIO_CHANNEL_ERR_BLOCK;
         }
         if (n < 0) {
-            return out_failed(ws, err, errp);
+            return out_failed(out, err, errp);
         }
         out->start += (size_t)n;
     }
@@ -143,7 +140,7 @@ static int queue_control(QIOChannelWebsock *ws, uint8_t opcode, const uint8_t *b
     size_t n;
 
     if (set_key(ws, &header, &err) < 0) {
-        return out_failed(ws, err, errp);
+        return out_failed(&ws->out, err, errp);
     }
     n = qio_ws_encode(&header, frame);
     if (header.masked) {
@@ -152,7 +149,7 @@ static int queue_control(QIOChannelWebsock *ws, uint8_t opcode, const uint8_t *b
         memcpy(frame + n, bytes, len);
     }
     if (qio_ws_queue(ws, frame, n + len, &err) < 0) {
-        return out_failed(ws, err, errp);
+        return out_failed(&ws->out, err, errp);
     }
     return 0;
 }
@@ -263,7 +260,7 @@ static int queue_rest(QIOChannelWebsock *ws, const struct iovec *iov, size_t nio
         if (skip < iov[i].iov_len &&
             qio_ws_queue(ws, (const uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip,
                          &err) < 0) {
-            return out_failed(ws, err, errp);
+            return out_failed(&ws->out, err, errp);
         }
     }
     return 0;
@@ -293,7 +290,7 @@ static int put_plain(QIOChannelWebsock *ws, const QIOWsHeader *header, const str
         n = 0;
     }
     if (n < 0) {
-        return out_failed(ws, err, errp);
+        return out_failed(&ws->out, err, errp);
     }
     return (size_t)n < total ? queue_rest(ws, pieces, count, (size_t)n, errp) : 0;
 }
