@@ -7,12 +7,23 @@ subclass.  In the thread of the loop.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
 
+from .errors import Error
 from .listener import Listener
 
 C = TypeVar("C")
+
+#: Seconds that who accepts looks away for want of a descriptor to wait with.  One for a client the
+#: listener itself waits out.
+PAUSE_S = 0.1
+
+
+def is_shortage(error: Error) -> bool:
+    """Whether it passes when others let go of something."""
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Listening(Generic[C]):

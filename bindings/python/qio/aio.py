@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _qio
 from ._async import AsyncVerbs, Start, prepare_connect
-from ._listening import Listening
+from ._listening import PAUSE_S, Listening, is_shortage
 from ._transport import Transport
 from ._types import Timeout, Value
 from .channel import Channel
@@ -214,7 +214,12 @@ class AsyncListener(Listening[AsyncChannel]):
         """Wait for a client; its handshake is not done."""
         home = _home()
         while (channel := self.listener.accept_now()) is None:
-            await self._wait(home)
+            try:
+                await self._wait(home)
+            except Error as error:
+                if not is_shortage(error):
+                    raise
+                await asyncio.sleep(PAUSE_S)
         return AsyncChannel(channel)
 
     async def _wait(self, home: Any) -> None:

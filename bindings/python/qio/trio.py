@@ -19,7 +19,7 @@ import trio  # type: ignore[import]
 
 from . import _qio
 from ._async import CLOSE_TIMEOUT, AsyncVerbs, Start, prepare_connect
-from ._listening import Listening
+from ._listening import PAUSE_S, Listening, is_shortage
 from ._tries import CHUNK, TRY
 from ._trio import Told, Wait, home, state_of
 from ._types import Condition, Readable, Timeout, Value
@@ -303,6 +303,10 @@ class AsyncListener(Listening[AsyncChannel],
                 self._waits.add(wait)
                 try:
                     await wait.by_watch(self.listener)
+                except Error as error:
+                    if not is_shortage(error):
+                        raise
+                    await trio.sleep(PAUSE_S)
                 finally:
                     self._waits.discard(wait)
         return AsyncChannel(channel)
