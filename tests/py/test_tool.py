@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """`python3 -m qio`: each command as a process of its own, with real sockets and pipes."""
 
+import argparse
 import contextlib
 import os
 import pathlib
@@ -14,6 +15,7 @@ import tty
 import pytest
 
 import qio
+from qio import __main__ as tool
 from pki import PSK_KEY, PSK_USER
 
 TOOL = [sys.executable, '-X', 'dev', '-W', 'error', '-m', 'qio']
@@ -440,3 +442,16 @@ def test_every_command_has_help(command):
 
 def test_the_version():
     assert run('--version').decode() == f'qio {qio.__version__}\n'
+
+
+def test_a_signal_ends_the_tool_while_a_client_begins(monkeypatch, tmp_path):
+    def start(thread):
+        raise SystemExit(143)
+
+    clients = tool._Clients(argparse.Namespace(clients=1), lambda channel: None)
+    listener = qio.listen(f'unix:{tmp_path}/s')
+    with qio.connect(listener.address):
+        monkeypatch.setattr(threading.Thread, 'start', start)
+        with pytest.raises(SystemExit, match='143'):
+            clients.run(listener)
+    assert listener.closed

@@ -12,6 +12,7 @@ wrong, 130 Ctrl-C, 143 SIGTERM, 141 when nobody reads the output; with a program
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -243,6 +244,9 @@ def _relay(a: qio.Channel, b: qio.Channel, arguments: argparse.Namespace) -> Non
 
 # ---- clients of a listener ----
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
 class _Clients:
     """Serves the clients of a listener, each in a thread, at most so many at once."""
 
@@ -263,14 +267,21 @@ class _Clients:
         finally:
             listener.close()
             for thread, channel in list(self._threads.items()):
-                channel.cancel()
+                with contextlib.suppress(qio.ClosedError):      # its thread is as far
+                    channel.cancel()
                 channel.close()
-                thread.join(1)                  # one that connects may take its time
+                if thread.is_alive():           # not when it could not be started
+                    thread.join(1)              # one that connects may take its time
 
     def _start(self, channel: qio.Channel) -> None:
         thread = threading.Thread(target=self._client, args=[channel], daemon=True)
-        self._threads[thread] = channel
-        thread.start()
+        # A signal in between would leave a thread that runs and is not known to do so yet.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            self._threads[thread] = channel
+            thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
     def _client(self, channel: qio.Channel) -> None:
         who = channel.peer_address or "a client"
